@@ -1,0 +1,41 @@
+"""The feed of a job: one row per event, `seq` without gap or repeat."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from app import hints
+from app.db import after_commit
+from app.events.tables import Event
+
+
+class NewEvent(NamedTuple):
+    type: str
+    data: dict[str, Any]
+
+
+def append_events(
+    session: Session, job_id: str, attempt: int | None, last_seq: int, events: Sequence[NewEvent]
+) -> None:
+    """Write `events` as the entries that end at `last_seq`.
+
+    The caller has raised `jobs.event_seq` by `len(events)` to `last_seq` in this transaction,
+    and so holds the row lock that keeps the numbers free of gaps and repeats.
+    """
+    if not events:
+        return
+    first = last_seq - len(events) + 1
+    rows = [
+        {"job_id": job_id, "seq": seq, "type": event.type, "attempt": attempt, "data": event.data}
+        for seq, event in enumerate(events, first)
+    ]
+    session.execute(insert(Event), rows)
+    after_commit(session, partial(hints.hint_events, job_id))
+
+
+def list_events(session: Session, job_id: str, after: int, limit: int) -> list[Event]:
+    query = select(Event).where(Event.job_id == job_id, Event.seq > after)
+    return list(session.scalars(query.order_by(Event.seq).limit(limit)))

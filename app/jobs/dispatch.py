@@ -1,0 +1,62 @@
+"""The reconciler: a loop in every API and worker process; one of them acts at a time."""
+
+import logging
+import threading
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import queue
+from app.config import get_settings
+from app.db import transaction
+from app.jobs import lifecycle
+
+log = logging.getLogger(__name__)
+ADVISORY_LOCK = 0x7472_6169_6E73  # "trains"
+MAX_WAKE_UPS = 64
+
+
+def reconcile() -> None:
+    """Reap expired leases, then send the wake-ups that due jobs lack. Safe to run twice."""
+    with transaction() as session:
+        if not session.scalar(select(func.pg_try_advisory_xact_lock(ADVISORY_LOCK))):
+            return
+        for job_id in lifecycle.reap(session):
+            log.warning("the worker of %s was lost; its lease has run out", job_id)
+        due = lifecycle.count_due(session)
+    if due == 0:
+        return
+    for _ in range(min(due, MAX_WAKE_UPS) - queue.count_wake_ups()):
+        queue.send_wake_up()
+
+
+class Reconciler(threading.Thread):
+    """Runs `reconcile` until stopped. An outage is logged once and waited out."""
+
+    def __init__(self) -> None:
+        super().__init__(name="reconciler", daemon=True)
+        self._stopping = threading.Event()
+        self._healthy = True
+
+    def run(self) -> None:
+        while not self._stopping.wait(get_settings().reconcile_seconds):
+            try:
+                reconcile()
+            except Exception as error:  # Postgres or Redis is away: the next round tries again
+                self._report(error)
+            else:
+                self._healthy = True
+
+    def _report(self, error: Exception) -> None:
+        if self._healthy:
+            origin = (
+                error.orig
+                if isinstance(error, SQLAlchemyError) and hasattr(error, "orig")
+                else error
+            )
+            log.warning("reconciler is waiting: %s", origin)
+        self._healthy = False
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join(timeout=5)

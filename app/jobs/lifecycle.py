@@ -1,0 +1,407 @@
+"""The only code that writes a job's status. Every write is guarded, so a stale worker loses.
+
+The row of the job is the lock: whoever changes a status, takes over a job, or writes as its worker
+first updates that row, so writes of one job are serial and `events.seq` has no gap. Lock order is
+job, attempt, lease.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Session
+
+from app import hints
+from app.checkpoints.tables import Checkpoint
+from app.config import get_settings
+from app.db import after_commit
+from app.events.service import NewEvent, append_events
+from app.jobs.tables import (
+    TERMINAL,
+    Attempt,
+    AttemptStatus,
+    Job,
+    JobStatus,
+    LeaseRow,
+    Phase,
+    Reason,
+    Requested,
+)
+
+BACKOFF_SECONDS = 5.0
+BACKOFF_CAP_SECONDS = 600.0
+RETRYABLE = (Reason.CRASHED,)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Proof that one worker owns one job's current attempt."""
+
+    job_id: str
+    attempt: int
+    attempt_id: int
+    worker: str
+
+
+def _seconds(value: float) -> ColumnElement[Any]:
+    return text(f"make_interval(secs => {float(value)})")  # type: ignore[return-value]
+
+
+def _now() -> ColumnElement[Any]:
+    return func.clock_timestamp()
+
+
+def _change(
+    session: Session, job_id: str, guard: Sequence[ColumnElement[bool]], **values: Any
+) -> Job | None:
+    """Update a job if `guard` holds and write the state event. None: the guard did not hold."""
+    statement = (
+        update(Job)
+        .where(Job.id == job_id, *guard)
+        .values(event_seq=Job.event_seq + 1, **values)
+        .returning(Job)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )
+    job = session.scalars(statement).one_or_none()
+    if job is None:
+        return None
+    data = {
+        "status": job.status,
+        "phase": job.phase,
+        "requested": job.requested,
+        "reason": job.reason,
+        "error": job.error,
+    }
+    append_events(session, job.id, job.attempt or None, job.event_seq, [NewEvent("state", data)])
+    return job
+
+
+def add(session: Session, job: Job) -> Job:
+    """Store a new queued job and wake a worker once that is durable."""
+    job.event_seq = 1
+    session.add(job)
+    session.flush()
+    append_events(session, job.id, None, 1, [NewEvent("state", {"status": JobStatus.QUEUED})])
+    after_commit(session, hints.hint_work)
+    return job
+
+
+# ---------------------------------------------------------------- what a worker does
+
+
+def claim(session: Session, worker: str) -> Lease | None:
+    """Take the best due job: highest priority, then oldest. None: nothing is due."""
+    due = (
+        select(Job.id)
+        .where(Job.status == JobStatus.QUEUED, Job.not_before <= _now())
+        .order_by(Job.priority.desc(), Job.id)
+        .limit(1)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    job_id = session.scalar(due)
+    if job_id is None:
+        return None
+    job = _change(
+        session,
+        job_id,
+        [Job.status == JobStatus.QUEUED],
+        status=JobStatus.RUNNING,
+        phase=Phase.PREPARING,
+        attempt=Job.attempt + 1,
+        started_at=func.coalesce(Job.started_at, _now()),
+    )
+    assert job is not None  # the row is locked and was queued
+    resume_step = session.scalar(
+        select(func.max(Checkpoint.step)).where(Checkpoint.job_id == job.id)
+    )
+    attempt_id = session.scalars(
+        insert(Attempt)
+        .values(
+            job_id=job.id,
+            number=job.attempt,
+            worker=worker,
+            resume_step=resume_step or 0,
+            status=AttemptStatus.RUNNING,
+        )
+        .returning(Attempt.id)
+    ).one()
+    lease = {
+        "attempt": job.attempt,
+        "worker": worker,
+        "expires_at": _now() + _seconds(get_settings().lease_seconds),
+    }
+    session.execute(
+        upsert(LeaseRow)
+        .values(job_id=job.id, **lease)
+        .on_conflict_do_update(index_elements=[LeaseRow.job_id], set_=lease)
+    )
+    return Lease(job.id, job.attempt, attempt_id, worker)
+
+
+def renew(session: Session, lease: Lease) -> bool:
+    """Extend the lease. False: the job was taken over; stop at once.
+
+    Late renewal is allowed while the row exists: the reaper deletes it when it takes over.
+    """
+    renewed = session.scalar(
+        update(LeaseRow)
+        .where(
+            LeaseRow.job_id == lease.job_id,
+            LeaseRow.attempt == lease.attempt,
+            LeaseRow.worker == lease.worker,
+        )
+        .values(expires_at=_now() + _seconds(get_settings().lease_seconds))
+        .returning(LeaseRow.job_id)
+    )
+    return renewed is not None
+
+
+def read_request(session: Session, lease: Lease) -> Requested | None:
+    """What a client has asked of the running job since."""
+    return session.scalar(select(Job.requested).where(Job.id == lease.job_id))
+
+
+def _owned_by(lease: Lease) -> list[ColumnElement[bool]]:
+    return [Job.attempt == lease.attempt, Job.status == JobStatus.RUNNING]
+
+
+def record(
+    session: Session, lease: Lease, events: Sequence[NewEvent] = (), **progress: Any
+) -> bool:
+    """Lock the job for this transaction's writes and append `events`. False: taken over.
+
+    Every write of a worker goes through here first: the guarded update is the fence.
+    """
+    first_step = func.coalesce(Job.first_step_at, _now()) if progress.get("step") else None
+    statement = (
+        update(Job)
+        .where(Job.id == lease.job_id, *_owned_by(lease))
+        .values(
+            event_seq=Job.event_seq + len(events),
+            **({} if first_step is None else {"first_step_at": first_step}),
+            **progress,
+        )
+        .returning(Job.event_seq)
+        .execution_options(synchronize_session=False)
+    )
+    last_seq = session.scalar(statement)
+    if last_seq is None:
+        return False
+    append_events(session, lease.job_id, lease.attempt, last_seq, events)
+    return True
+
+
+def set_phase(session: Session, lease: Lease, phase: Phase) -> bool:
+    return _change(session, lease.job_id, _owned_by(lease), phase=phase) is not None
+
+
+def set_resume_step(session: Session, lease: Lease, step: int) -> None:
+    """The checkpoint that this attempt really went on from, where the newest was unusable."""
+    session.execute(
+        update(Attempt)
+        .where(Attempt.id == lease.attempt_id, Attempt.status == AttemptStatus.RUNNING)
+        .values(resume_step=step)
+    )
+
+
+def _end_attempt(
+    session: Session, job_id: str, attempt: int, status: AttemptStatus, exit: dict[str, Any] | None
+) -> None:
+    session.execute(
+        update(Attempt)
+        .where(
+            Attempt.job_id == job_id,
+            Attempt.number == attempt,
+            Attempt.status == AttemptStatus.RUNNING,
+        )
+        .values(status=status, exit=exit, ended_at=_now())
+    )
+    session.execute(delete(LeaseRow).where(LeaseRow.job_id == job_id, LeaseRow.attempt == attempt))
+
+
+def succeed(session: Session, lease: Lease, evaluation: dict[str, Any]) -> bool:
+    return _finish(session, lease, JobStatus.SUCCEEDED, evaluation=evaluation, eta_seconds=None)
+
+
+def fail(
+    session: Session, lease: Lease, reason: Reason, error: dict[str, Any], retry: bool = True
+) -> bool:
+    """End the attempt as failed; queue the job again if that may help and its caps allow it."""
+    job = session.scalar(
+        select(Job).where(Job.id == lease.job_id, *_owned_by(lease)).with_for_update(key_share=True)
+    )
+    if job is None:
+        return False
+    failures = job.failures + 1
+    max_attempts = int(job.spec["limits"]["max_attempts"])
+    _end_attempt(
+        session, lease.job_id, lease.attempt, AttemptStatus.FAILED, {"reason": reason, **error}
+    )
+    again = retry and reason in RETRYABLE and failures < max_attempts
+    if again and job.requested is None:
+        return _requeue(session, job, failures=failures, delay=_backoff(failures))
+    status = _requested_status(job.requested) or JobStatus.FAILED
+    outcome = {"reason": reason, "error": error} if status is JobStatus.FAILED else {}
+    return _leave_running(session, job, status, failures=failures, **outcome)
+
+
+def release(session: Session, lease: Lease) -> bool:
+    """Hand the job back, as when this worker is told to stop. No failure is counted."""
+    job = session.scalar(
+        select(Job).where(Job.id == lease.job_id, *_owned_by(lease)).with_for_update(key_share=True)
+    )
+    if job is None:
+        return False
+    _end_attempt(session, lease.job_id, lease.attempt, AttemptStatus.RELEASED, None)
+    status = _requested_status(job.requested)
+    return _leave_running(session, job, status) if status else _requeue(session, job, delay=0)
+
+
+def stop(session: Session, lease: Lease, requested: Requested) -> bool:
+    """End the attempt as its client asked."""
+    status = _requested_status(requested)
+    assert status is not None
+    return _finish(session, lease, status)
+
+
+def _finish(session: Session, lease: Lease, status: JobStatus, **values: Any) -> bool:
+    job = session.scalar(
+        select(Job).where(Job.id == lease.job_id, *_owned_by(lease)).with_for_update(key_share=True)
+    )
+    if job is None:
+        return False
+    _end_attempt(session, lease.job_id, lease.attempt, AttemptStatus(status), None)
+    return _leave_running(session, job, status, **values)
+
+
+def _requested_status(requested: Requested | None) -> JobStatus | None:
+    match requested:
+        case Requested.CANCEL:
+            return JobStatus.CANCELLED
+        case Requested.PAUSE:
+            return JobStatus.PAUSED
+        case None:
+            return None
+
+
+def _leave_running(session: Session, job: Job, status: JobStatus, **values: Any) -> bool:
+    finished = {"finished_at": _now()} if status in TERMINAL else {}
+    guard = [Job.status == JobStatus.RUNNING]
+    changed = _change(
+        session, job.id, guard, status=status, phase=None, requested=None, **finished, **values
+    )
+    return changed is not None
+
+
+def _requeue(session: Session, job: Job, delay: float, **values: Any) -> bool:
+    changed = _change(
+        session,
+        job.id,
+        [Job.status == JobStatus.RUNNING],
+        status=JobStatus.QUEUED,
+        phase=None,
+        not_before=_now() + _seconds(delay),
+        **values,
+    )
+    after_commit(session, hints.hint_work)
+    return changed is not None
+
+
+def _backoff(count: int) -> float:
+    delay = min(BACKOFF_CAP_SECONDS, BACKOFF_SECONDS * 2.0 ** (count - 1))
+    return delay * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards nothing
+
+
+# ---------------------------------------------------------------- what the reconciler does
+
+
+def reap(session: Session) -> list[str]:
+    """Take jobs from workers whose lease has run out. Returns their ids.
+
+    Nothing is reaped until Postgres has been up for one lease: workers could not renew before.
+    """
+    ttl = _seconds(get_settings().lease_seconds)
+    uptime = _now() - func.pg_postmaster_start_time()
+    expired = select(LeaseRow.job_id, LeaseRow.attempt).where(
+        LeaseRow.expires_at < _now(), uptime > ttl
+    )
+    return [
+        job_id
+        for job_id, attempt in session.execute(expired).tuples().all()
+        if _reap_one(session, job_id, attempt)
+    ]
+
+
+def _reap_one(session: Session, job_id: str, attempt: int) -> bool:
+    job = session.scalar(
+        select(Job)
+        .where(Job.id == job_id, Job.attempt == attempt, Job.status == JobStatus.RUNNING)
+        .with_for_update(skip_locked=True, key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    if job is None:
+        return False
+    still_expired = session.scalar(
+        select(LeaseRow.job_id)
+        .where(LeaseRow.job_id == job_id, LeaseRow.attempt == attempt, LeaseRow.expires_at < _now())
+        .with_for_update()
+    )
+    if still_expired is None:
+        return False
+    _end_attempt(session, job_id, attempt, AttemptStatus.LOST, {"reason": Reason.LOST})
+    losses = job.losses + 1
+    status = _requested_status(job.requested)
+    if status is not None:
+        return _leave_running(session, job, status, losses=losses)
+    if losses >= get_settings().max_losses:
+        error = {
+            "message": f"the worker was lost {losses} times",
+            "hint": "A job that takes its machine down with it looks like this: check its memory.",
+        }
+        return _leave_running(
+            session, job, JobStatus.FAILED, losses=losses, reason=Reason.LOST, error=error
+        )
+    delay = 0.0 if losses == 1 else _backoff(losses - 1)
+    return _requeue(session, job, losses=losses, delay=delay)
+
+
+def count_due(session: Session) -> int:
+    query = select(func.count()).where(Job.status == JobStatus.QUEUED, Job.not_before <= _now())
+    return session.scalar(query) or 0
+
+
+# ---------------------------------------------------------------- what a client asks for
+
+
+def cancel(session: Session, job: Job) -> Job | None:
+    """Cancel now if nobody runs the job, else ask its worker to. None: it has ended."""
+    waiting = [Job.status.in_([JobStatus.QUEUED, JobStatus.PAUSED])]
+    values = {"status": JobStatus.CANCELLED, "finished_at": _now()}
+    return _change(session, job.id, waiting, **values) or _change(
+        session, job.id, [Job.status == JobStatus.RUNNING], requested=Requested.CANCEL
+    )
+
+
+def pause(session: Session, job: Job) -> Job | None:
+    """Pause now if nobody runs the job, else ask its worker to. None: it cannot be paused."""
+    waiting = [Job.status == JobStatus.QUEUED]
+    running = [Job.status == JobStatus.RUNNING, Job.requested.is_(None)]
+    return _change(session, job.id, waiting, status=JobStatus.PAUSED) or _change(
+        session, job.id, running, requested=Requested.PAUSE
+    )
+
+
+def resume(session: Session, job: Job) -> Job | None:
+    """Queue a paused job again. None: it is not paused."""
+    changed = _change(
+        session,
+        job.id,
+        [Job.status == JobStatus.PAUSED],
+        status=JobStatus.QUEUED,
+        not_before=_now(),
+    )
+    after_commit(session, hints.hint_work)
+    return changed

@@ -1,0 +1,62 @@
+"""Optimizers. `worker/optimizers/<type>.py` builds the torch optimizer that `type` names."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from app.specs.base import Fraction, LearningRate, Spec
+
+WeightDecay = Annotated[float, Field(ge=0, le=10)]
+Epsilon = Annotated[float, Field(gt=1e-20, le=1)]
+
+
+class SGDSpec(Spec):
+    """Stochastic gradient descent with optional (Nesterov) momentum."""
+
+    type: Literal["sgd"] = "sgd"
+    lr: LearningRate = 0.01
+    momentum: Fraction = 0.0
+    nesterov: bool = False
+    weight_decay: WeightDecay = 0.0
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> "SGDSpec":
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class AdamSpec(Spec):
+    """Adam (Kingma and Ba, 2015). `weight_decay` is an L2 term in the gradient."""
+
+    type: Literal["adam"] = "adam"
+    lr: LearningRate = 0.001
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    eps: Epsilon = 1e-8
+    weight_decay: WeightDecay = 0.0
+
+
+class AdamWSpec(Spec):
+    """AdamW (Loshchilov and Hutter, 2019): decay is applied to the weights, not the gradient."""
+
+    type: Literal["adamw"] = "adamw"
+    lr: LearningRate = 0.001
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    eps: Epsilon = 1e-8
+    weight_decay: WeightDecay = 0.01
+
+
+class RMSpropSpec(Spec):
+    """RMSprop (Hinton, 2012): steps divided by a running root mean square of the gradient."""
+
+    type: Literal["rmsprop"] = "rmsprop"
+    lr: LearningRate = 0.001
+    alpha: Fraction = Field(default=0.99, description="Smoothing of the squared gradient.")
+    eps: Epsilon = 1e-8
+    momentum: Fraction = 0.0
+    weight_decay: WeightDecay = 0.0
+
+
+OptimizerSpec = Annotated[SGDSpec | AdamSpec | AdamWSpec | RMSpropSpec, Field(discriminator="type")]

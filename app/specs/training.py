@@ -1,0 +1,97 @@
+"""How a model is trained, measured and saved."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from app.specs.base import Seed, Spec
+from app.specs.losses import LossSpec
+from app.specs.optimizers import AdamSpec, OptimizerSpec
+from app.specs.schedules import ConstantSpec, ScheduleSpec
+
+MetricName = Literal["accuracy", "f1", "precision", "recall", "roc_auc", "r2", "mae", "mse", "rmse"]
+REGRESSION_METRICS: tuple[MetricName, ...] = ("r2", "mae", "mse", "rmse")
+CLASSIFICATION_METRICS: tuple[MetricName, ...] = (
+    "accuracy",
+    "f1",
+    "precision",
+    "recall",
+    "roc_auc",
+)
+DEFAULT_METRICS: dict[str, list[MetricName]] = {
+    "regression": ["r2", "mae", "rmse"],
+    "classification": ["accuracy", "f1"],
+}
+LOWER_IS_BETTER = ("loss", "mae", "mse", "rmse")
+Monitor = Literal[
+    "validation/loss",
+    "validation/accuracy",
+    "validation/f1",
+    "validation/precision",
+    "validation/recall",
+    "validation/roc_auc",
+    "validation/r2",
+    "validation/mae",
+    "validation/mse",
+    "validation/rmse",
+]
+
+
+class EarlyStoppingSpec(Spec):
+    """Stop once `metric` has not improved by more than `min_delta` for `patience` epochs."""
+
+    metric: Monitor = "validation/loss"
+    patience: int = Field(default=5, ge=1, le=1_000_000, description="Epochs without improvement.")
+    min_delta: float = Field(default=0.0, ge=0, le=1e9)
+
+
+class TrainingSpec(Spec):
+    epochs: int = Field(
+        default=20, ge=1, le=1_000_000, description="Passes over the training rows."
+    )
+    batch_size: int = Field(default=64, ge=1, le=1_048_576, description="Rows per optimizer step.")
+    optimizer: OptimizerSpec = AdamSpec()
+    schedule: ScheduleSpec = ConstantSpec()
+    loss: Literal["auto"] | LossSpec = Field(
+        default="auto",
+        description="auto: mse for regression, binary_cross_entropy for two classes, "
+        "cross_entropy for more.",
+    )
+    l1: float = Field(default=0.0, ge=0, le=1e3, description="Adds l1 * sum |w| to the loss.")
+    l2: float = Field(default=0.0, ge=0, le=1e3, description="Adds l2 * sum w^2 to the loss.")
+    clip_norm: float | None = Field(
+        default=None, gt=0, le=1e9, description="Scale gradients down to this global L2 norm."
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="auto: bfloat16 autocast on GPUs that are fast at it."
+    )
+    early_stopping: EarlyStoppingSpec | None = None
+    log_every: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Steps per train/* point (a mean over them). Unset: at most ~1000 points.",
+    )
+    seed: Seed = 0
+
+
+class EvaluationSpec(Spec):
+    metrics: list[MetricName] | None = Field(
+        default=None, min_length=1, max_length=20, description="Unset: the usual ones of the task."
+    )
+
+
+class CheckpointsSpec(Spec):
+    every_seconds: float = Field(default=60, ge=0.1, le=86_400)
+    keep_last: int = Field(default=2, ge=1, le=100)
+    keep_best: int = Field(default=1, ge=0, le=1, description="1: keep the best by `monitor`.")
+    monitor: Monitor = "validation/loss"
+
+
+class LimitsSpec(Spec):
+    max_seconds: float = Field(default=86_400, gt=0, le=31_536_000, description="Time in training.")
+    max_attempts: int = Field(default=3, ge=1, le=100, description="Runs that failed on their own.")
+
+
+class ResourcesSpec(Spec):
+    device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -1,0 +1,40 @@
+"""What a training process is asked to do, and what it answers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.specs import JobSpec
+from app.specs.columns import Column
+from worker.engine.reporter import Stop
+
+
+@dataclass(frozen=True)
+class Table:
+    """The table form of a dataset: a Parquet file and what is known of its columns."""
+
+    path: Path
+    columns: tuple[Column, ...]
+    sha256: str  # of the file that was uploaded
+
+
+@dataclass(frozen=True)
+class Request:
+    """`spec` is resolved: nothing in it is left on auto but device and precision."""
+
+    job_id: str
+    spec: JobSpec
+    task: str  # regression or classification
+    dataset: Table
+    test_dataset: Table | None
+    folder: Path  # of this attempt, inside the folder of the job; made by whoever asks
+    resume: tuple[Path, ...]  # checkpoint folders, newest first: the first intact one is used
+    threads: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """`stopped` is None once training is complete; only then is there an evaluation."""
+
+    stopped: Stop | None
+    evaluation: dict[str, Any] | None = None
