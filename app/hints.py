@@ -24,7 +24,7 @@ def reset_sender() -> None:
 
 
 def send(action: Callable[[], None]) -> None:
-    """Run `action` soon. One that fails is logged: readers and the reconciler look by themselves."""
+    """Run `action` soon. One that fails is logged: everybody also looks unasked."""
     if not _waiting.acquire(blocking=False):
         log.warning("Redis is slow: a hint was dropped")
         return

@@ -77,7 +77,7 @@ def send_wake_up() -> None:
 
 def count_wake_ups() -> int:
     length = get_redis().llen(QUEUE)
-    return int(length)  # type: ignore[arg-type]  # redis-py types it for sync and async at once
+    return int(length)
 
 
 def events_channel(job_id: str) -> str:

@@ -4,7 +4,7 @@ import logging
 import threading
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from app import queue
 from app.config import get_settings
@@ -49,12 +49,8 @@ class Reconciler(threading.Thread):
 
     def _report(self, error: Exception) -> None:
         if self._healthy:
-            origin = (
-                error.orig
-                if isinstance(error, SQLAlchemyError) and hasattr(error, "orig")
-                else error
-            )
-            log.warning("reconciler is waiting: %s", origin)
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            log.warning("reconciler is waiting: %s", cause)
         self._healthy = False
 
     def stop(self) -> None:

@@ -14,7 +14,7 @@ class Spec(BaseModel):
 
 
 def refuse_unsafe_text(text: str) -> str:
-    """Postgres refuses NUL, UTF-8 refuses lone surrogates, logs must not be forged by line breaks."""
+    """Postgres refuses NUL, UTF-8 refuses lone surrogates, line breaks would forge logs."""
     if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in text):
         raise ValueError("must not contain control characters")
     if any(0xD800 <= ord(char) < 0xE000 for char in text):

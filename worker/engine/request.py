@@ -6,6 +6,7 @@ from typing import Any
 
 from app.specs import JobSpec
 from app.specs.columns import Column
+from app.specs.models import Task
 from worker.engine.reporter import Stop
 
 
@@ -24,12 +25,16 @@ class Request:
 
     job_id: str
     spec: JobSpec
-    task: str  # regression or classification
     dataset: Table
     test_dataset: Table | None
     folder: Path  # of this attempt, inside the folder of the job; made by whoever asks
     resume: tuple[Path, ...]  # checkpoint folders, newest first: the first intact one is used
     threads: int
+
+    @property
+    def task(self) -> Task:
+        (task,) = self.spec.model.tasks()
+        return task
 
 
 @dataclass(frozen=True)
