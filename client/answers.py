@@ -1,0 +1,79 @@
+"""What the server answers. A newer server may add fields."""
+
+from typing import Any, Literal, TypedDict
+
+JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
+ENDED = ("succeeded", "failed", "cancelled")
+
+
+class Column(TypedDict):
+    name: str
+    kind: Literal["number", "category", "boolean", "text", "time"]
+    missing: int
+    distinct: int
+
+
+class Dataset(TypedDict):
+    id: str
+    name: str
+    format: str
+    sha256: str
+    size_bytes: int
+    rows: int
+    columns: list[Column]
+    created_at: str
+
+
+class Preview(TypedDict):
+    columns: list[str]
+    rows: list[list[Any]]
+
+
+class JobError(TypedDict, total=False):
+    message: str
+    hint: str
+
+
+class Job(TypedDict):
+    id: str
+    name: str
+    status: JobStatus
+    phase: str | None
+    requested: str | None
+    reason: str | None
+    error: JobError | None
+    attempt: int
+    step: int
+    total_steps: int | None
+    epoch: float
+    eta_seconds: float | None
+    spec: dict[str, Any]
+    created_at: str
+    started_at: str | None
+    first_step_at: str | None
+    finished_at: str | None
+
+
+class Event(TypedDict):
+    """One entry of a job's feed. `seq` rises by one, without a gap."""
+
+    seq: int
+    type: str
+    attempt: int | None
+    time: str
+    data: dict[str, Any]
+
+
+class Checkpoint(TypedDict):
+    id: str
+    job_id: str
+    step: int
+    epoch: float
+    best: bool
+    metrics: dict[str, float]
+    created_at: str
+
+
+class Series(TypedDict):
+    name: str
+    points: list[tuple[int, float]]

@@ -1,0 +1,102 @@
+"""Jobs: training requests, from submission to the last event."""
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from client.answers import ENDED, Event, Job, Series
+from client.errors import WaitTimeout
+from client.feed import follow_events
+from client.http import Http, path_of
+from client.paging import read_pages
+
+POLL_SECONDS = 0.1
+POLL_CAP_SECONDS = 1.0
+
+
+class Jobs:
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def create(self, spec: Mapping[str, Any], idempotency_key: str | None = None) -> Job:
+        """Queue a job. Every call makes one, also over a bad line: see `idempotency_key`.
+
+        Pass your own key to make a repeated call, as of a restarted script, answer the same job.
+        """
+        key = idempotency_key or uuid.uuid4().hex
+        job: Job = self._http.post(path_of("jobs"), key, json=spec)
+        return job
+
+    def validate(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything that would make the job fail later, found now. Queues nothing."""
+        answer: dict[str, Any] = self._http.post(path_of("jobs", "validate"), json=spec)
+        return answer
+
+    def get(self, job_id: str) -> Job:
+        job: Job = self._http.get(path_of("jobs", job_id))
+        return job
+
+    def list(
+        self,
+        *,
+        status: str | None = None,
+        model: str | None = None,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Job]:
+        """Newest first, over all pages; at most `limit`."""
+        chosen = {f"label.{key}": value for key, value in (labels or {}).items()}
+        params = {"status": status, "model": model, "name": name, **chosen}
+        return read_pages(self._http, path_of("jobs"), params, limit)
+
+    def cancel(self, job_id: str) -> Job:
+        return self._act(job_id, "cancel")
+
+    def pause(self, job_id: str) -> Job:
+        return self._act(job_id, "pause")
+
+    def resume(self, job_id: str) -> Job:
+        return self._act(job_id, "resume")
+
+    def retry(self, job_id: str) -> Job:
+        """A new job from the same spec."""
+        return self._act(job_id, "retry")
+
+    def delete(self, job_id: str) -> None:
+        self._http.delete(path_of("jobs", job_id))
+
+    def wait(self, job_id: str, timeout: float | None = None) -> Job:
+        """Return the job once it has ended, however it ended. Raises WaitTimeout."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = POLL_SECONDS
+        while (job := self.get(job_id))["status"] not in ENDED:
+            if deadline is not None and time.monotonic() + pause > deadline:
+                raise WaitTimeout(f"{job_id} is still {job['status']} after {timeout:g} s")
+            time.sleep(pause)
+            pause = min(pause * 1.5, POLL_CAP_SECONDS)
+        return job
+
+    def stream(self, job_id: str, after: int = 0) -> Iterator[Event]:
+        """Every event after `after`, once and in order, until the job has ended."""
+        return follow_events(self._http, job_id, after)
+
+    def metrics(self, job_id: str, *names: str, points: int | None = None) -> Sequence[Series]:
+        """Series of [step, value], thinned to `points` each if there are more."""
+        params = {"names": list(names) or None, "points": points}
+        series: Sequence[Series] = self._http.get(path_of("jobs", job_id, "metrics"), params)[
+            "series"
+        ]
+        return series
+
+    def logs(self, job_id: str) -> str:
+        return self._http.request("GET", path_of("jobs", job_id, "logs")).text
+
+    def evaluation(self, job_id: str) -> dict[str, Any]:
+        answer: dict[str, Any] = self._http.get(path_of("jobs", job_id, "evaluation"))
+        return answer
+
+    def _act(self, job_id: str, action: str) -> Job:
+        job: Job = self._http.post(path_of("jobs", job_id, action))
+        return job

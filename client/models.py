@@ -1,0 +1,18 @@
+"""Model families: what can be trained, with a JSON Schema for each."""
+
+from typing import Any
+
+from client.http import Http, path_of
+
+
+class Models:
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def list(self) -> list[dict[str, Any]]:
+        families: list[dict[str, Any]] = self._http.get(path_of("models"))["data"]
+        return families
+
+    def get(self, type: str) -> dict[str, Any]:
+        family: dict[str, Any] = self._http.get(path_of("models", type))
+        return family
