@@ -65,3 +65,65 @@ class ValidationError(AppError):
 
 def field_error(loc: list[str | int], message: str, kind: str = "value_error") -> FieldError:
     return {"loc": loc, "message": message, "type": kind}
+
+
+class MalformedBody(AppError):
+    """The body is not valid JSON in UTF-8."""
+
+    status_code = 400
+
+
+class IdempotencyKeyInvalid(AppError):
+    """An Idempotency-Key has 1 to 255 printable ASCII characters."""
+
+    status_code = 400
+
+
+class IdempotencyKeyReused(AppError):
+    """This Idempotency-Key was used with another request. Send a new key for a new job."""
+
+    status_code = 422
+
+
+class MethodNotAllowed(AppError):
+    """This resource does not support that method."""
+
+    status_code = 405
+
+
+class PayloadTooLarge(AppError):
+    """The body is larger than this resource accepts."""
+
+    status_code = 413
+
+
+class UnsupportedMediaType(AppError):
+    """Send `Content-Type: application/json`, without a Content-Encoding."""
+
+    status_code = 415
+
+
+class ResourceLimit(AppError):
+    """The job needs more than this server allows."""
+
+    status_code = 422
+
+
+class RateLimited(AppError):
+    """Too many requests at once."""
+
+    status_code = 429
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "5"}
+
+
+class InternalError(AppError):
+    """The server failed. Its log has the details under this request_id."""
+
+    status_code = 500
+
+
+class Unavailable(AppError):
+    """The database is not answering. Try again soon."""
+
+    status_code = 503
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "2"}
