@@ -41,11 +41,14 @@ class Reconciler(threading.Thread):
     def run(self) -> None:
         while not self._stopping.wait(get_settings().reconcile_seconds):
             try:
-                reconcile()
+                self.act()
             except Exception as error:  # Postgres or Redis is away: the next round tries again
                 self._report(error)
             else:
                 self._healthy = True
+
+    def act(self) -> None:
+        reconcile()
 
     def _report(self, error: Exception) -> None:
         if self._healthy:

@@ -33,7 +33,6 @@ from app.jobs.tables import (
 
 BACKOFF_SECONDS = 5.0
 BACKOFF_CAP_SECONDS = 600.0
-RETRYABLE = (Reason.CRASHED,)
 
 
 @dataclass(frozen=True)
@@ -68,15 +67,25 @@ def _change(
     job = session.scalars(statement).one_or_none()
     if job is None:
         return None
-    data = {
-        "status": job.status,
-        "phase": job.phase,
-        "requested": job.requested,
-        "reason": job.reason,
-        "error": job.error,
-    }
+    data = _state(job.status, job.phase, job.requested, job.reason, job.error)
     append_events(session, job.id, job.attempt or None, job.event_seq, [NewEvent("state", data)])
     return job
+
+
+def _state(
+    status: JobStatus,
+    phase: Phase | None = None,
+    requested: Requested | None = None,
+    reason: Reason | None = None,
+    error: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    return {
+        "status": status,
+        "phase": phase,
+        "requested": requested,
+        "reason": reason,
+        "error": error,
+    }
 
 
 def add(session: Session, job: Job) -> Job:
@@ -84,7 +93,7 @@ def add(session: Session, job: Job) -> Job:
     job.event_seq = 1
     session.add(job)
     session.flush()
-    append_events(session, job.id, None, 1, [NewEvent("state", {"status": JobStatus.QUEUED})])
+    append_events(session, job.id, None, 1, [NewEvent("state", _state(JobStatus.QUEUED))])
     after_commit(session, hints.hint_work)
     return job
 
@@ -111,6 +120,7 @@ def claim(session: Session, worker: str) -> Lease | None:
         status=JobStatus.RUNNING,
         phase=Phase.PREPARING,
         attempt=Job.attempt + 1,
+        batch=0,
         started_at=func.coalesce(Job.started_at, _now()),
     )
     assert job is not None  # the row is locked and was queued
@@ -194,8 +204,17 @@ def record(
     return True
 
 
-def set_phase(session: Session, lease: Lease, phase: Phase) -> bool:
-    return _change(session, lease.job_id, _owned_by(lease), phase=phase) is not None
+def phase_event(phase: Phase) -> NewEvent:
+    """The event to `record` beside `phase=phase`."""
+    return NewEvent("state", _state(JobStatus.RUNNING, phase=phase))
+
+
+def is_recorded(session: Session, lease: Lease, batch: int) -> bool:
+    """Whether `batch` was committed although the answer to its commit was lost."""
+    query = select(Job.id).where(
+        Job.id == lease.job_id, Job.attempt == lease.attempt, Job.batch == batch
+    )
+    return session.scalar(query) is not None
 
 
 def set_resume_step(session: Session, lease: Lease, step: int) -> None:
@@ -222,17 +241,27 @@ def _end_attempt(
     session.execute(delete(LeaseRow).where(LeaseRow.job_id == job_id, LeaseRow.attempt == attempt))
 
 
+def _lock_owned(session: Session, lease: Lease) -> Job | None:
+    return session.scalar(
+        select(Job).where(Job.id == lease.job_id, *_owned_by(lease)).with_for_update(key_share=True)
+    )
+
+
 def succeed(session: Session, lease: Lease, evaluation: dict[str, Any]) -> bool:
-    return _finish(session, lease, JobStatus.SUCCEEDED, evaluation=evaluation, eta_seconds=None)
+    job = _lock_owned(session, lease)
+    if job is None:
+        return False
+    _end_attempt(session, lease.job_id, lease.attempt, AttemptStatus.SUCCEEDED, None)
+    return _leave_running(
+        session, job, JobStatus.SUCCEEDED, evaluation=evaluation, eta_seconds=None
+    )
 
 
 def fail(
     session: Session, lease: Lease, reason: Reason, error: dict[str, Any], retry: bool = True
 ) -> bool:
     """End the attempt as failed; queue the job again if that may help and its caps allow it."""
-    job = session.scalar(
-        select(Job).where(Job.id == lease.job_id, *_owned_by(lease)).with_for_update(key_share=True)
-    )
+    job = _lock_owned(session, lease)
     if job is None:
         return False
     failures = job.failures + 1
@@ -240,7 +269,7 @@ def fail(
     _end_attempt(
         session, lease.job_id, lease.attempt, AttemptStatus.FAILED, {"reason": reason, **error}
     )
-    again = retry and reason in RETRYABLE and failures < max_attempts
+    again = retry and failures < max_attempts
     if again and job.requested is None:
         return _requeue(session, job, failures=failures, delay=_backoff(failures))
     status = _requested_status(job.requested) or JobStatus.FAILED
@@ -248,33 +277,15 @@ def fail(
     return _leave_running(session, job, status, failures=failures, **outcome)
 
 
-def release(session: Session, lease: Lease) -> bool:
-    """Hand the job back, as when this worker is told to stop. No failure is counted."""
-    job = session.scalar(
-        select(Job).where(Job.id == lease.job_id, *_owned_by(lease)).with_for_update(key_share=True)
-    )
+def hand_back(session: Session, lease: Lease) -> bool:
+    """End the attempt without a failure: as its client asked, else queue the job again."""
+    job = _lock_owned(session, lease)
     if job is None:
         return False
-    _end_attempt(session, lease.job_id, lease.attempt, AttemptStatus.RELEASED, None)
     status = _requested_status(job.requested)
+    ended = AttemptStatus(status) if status else AttemptStatus.RELEASED
+    _end_attempt(session, lease.job_id, lease.attempt, ended, None)
     return _leave_running(session, job, status) if status else _requeue(session, job, delay=0)
-
-
-def stop(session: Session, lease: Lease, requested: Requested) -> bool:
-    """End the attempt as its client asked."""
-    status = _requested_status(requested)
-    assert status is not None
-    return _finish(session, lease, status)
-
-
-def _finish(session: Session, lease: Lease, status: JobStatus, **values: Any) -> bool:
-    job = session.scalar(
-        select(Job).where(Job.id == lease.job_id, *_owned_by(lease)).with_for_update(key_share=True)
-    )
-    if job is None:
-        return False
-    _end_attempt(session, lease.job_id, lease.attempt, AttemptStatus(status), None)
-    return _leave_running(session, job, status, **values)
 
 
 def _requested_status(requested: Requested | None) -> JobStatus | None:
@@ -316,6 +327,17 @@ def _backoff(count: int) -> float:
 
 
 # ---------------------------------------------------------------- what the reconciler does
+
+
+def list_workers(session: Session, prefix: str) -> list[str]:
+    """The workers that hold a lease and whose name starts with `prefix`."""
+    query = select(LeaseRow.worker).where(LeaseRow.worker.startswith(prefix, autoescape=True))
+    return list(session.scalars(query.distinct()))
+
+
+def expire(session: Session, worker: str) -> None:
+    """Let the leases of a worker run out now, because it is known to be dead."""
+    session.execute(update(LeaseRow).where(LeaseRow.worker == worker).values(expires_at=_now()))
 
 
 def reap(session: Session) -> list[str]:

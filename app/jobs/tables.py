@@ -118,6 +118,9 @@ class Job(Base):
     epoch: Mapped[float] = mapped_column(default=0.0, server_default=text("0"))
     eta_seconds: Mapped[float | None]
     evaluation: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    batch: Mapped[int] = mapped_column(
+        BigInteger, default=0, server_default=text("0")
+    )  # the last batch of writes of this attempt: makes a retried one a no-op
     event_seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
 
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
