@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx2
 
 from client.datasets import hash_file
-from client.errors import ApiError, DigestMismatch
-from client.http import MAX_TRIES, RETRIED_STATUSES, Http, Params, backoff_seconds
+from client.errors import ApiError, ConnectionFailed, DigestMismatch
+from client.http import MAX_TRIES, Http, Params, backoff_seconds, may_pass
 
 READ_SECONDS = 60.0
 SHA256_HEX = re.compile(r"[0-9a-f]{64}")
@@ -48,15 +48,11 @@ class Download:
                 if self._receive():
                     return self._commit()
                 continue
-            except httpx2.TransportError as error:
-                failures = 1 if self._received() > before else failures + 1
-                if failures >= MAX_TRIES:
-                    raise self._http.unreachable(error) from error
-            except ApiError as error:
-                if error.status == RANGE_NOT_SATISFIABLE and before:
+            except (ConnectionFailed, ApiError) as error:
+                if before and getattr(error, "status", None) == RANGE_NOT_SATISFIABLE:
                     return self._commit()
-                failures += 1
-                if error.status not in RETRIED_STATUSES or failures >= MAX_TRIES:
+                failures = 1 if self._received() > before else failures + 1
+                if not may_pass(error) or failures >= MAX_TRIES:
                     raise
             time.sleep(backoff_seconds(failures))
 

@@ -4,11 +4,9 @@ import json
 import time
 from collections.abc import Iterator
 
-import httpx2
-
 from client.answers import ENDED, Event
 from client.errors import ApiError, ConnectionFailed, TrainsmithError
-from client.http import RETRIED_STATUSES, Http, backoff_seconds, path_of
+from client.http import Http, backoff_seconds, may_pass, path_of
 from client.sse import read_events
 
 SILENCE_SECONDS = 45.0  # the server sends a keep-alive every 15 s
@@ -38,11 +36,11 @@ def follow_events(http: Http, job_id: str, after: int) -> Iterator[Event]:
             if had_ended:  # the connection was opened after the end and has told all there is
                 return
             had_ended = http.get(path_of("jobs", job_id))["status"] in ENDED
-        except (httpx2.TransportError, ConnectionFailed, ApiError) as error:
-            if not _may_pass(error) or time.monotonic() - last_contact > PATIENCE_SECONDS:
-                raise _explain(http, error) from error
-            failures += 1
-            time.sleep(backoff_seconds(failures))
+        except (ConnectionFailed, ApiError) as error:
+            if not may_pass(error) or time.monotonic() - last_contact > PATIENCE_SECONDS:
+                raise
+        failures += 1
+        time.sleep(backoff_seconds(failures))
 
 
 def is_terminal(event: Event) -> bool:
@@ -62,11 +60,3 @@ def _read_connection(http: Http, job_id: str, seen: int) -> Iterator[Event]:
                 raise FeedBroken(f"event {seen + 1} of {job_id} is missing")
             seen += 1
             yield event
-
-
-def _may_pass(error: Exception) -> bool:
-    return not isinstance(error, ApiError) or error.status in RETRIED_STATUSES
-
-
-def _explain(http: Http, error: Exception) -> TrainsmithError:
-    return error if isinstance(error, TrainsmithError) else http.unreachable(error)

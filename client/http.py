@@ -79,15 +79,18 @@ class Http:
     def stream(
         self, path: str, params: Params | None, headers: dict[str, str], read_seconds: float
     ) -> Iterator[httpx2.Response]:
-        """One try. Raises httpx2.TransportError while connecting or reading."""
+        """One try. Raises ConnectionFailed, also when the line breaks while it is read."""
         timeout = httpx2.Timeout(read_seconds, connect=5.0)
-        with self._client.stream(
-            "GET", path, params=drop_unset(params), headers=headers, timeout=timeout
-        ) as response:
-            if not response.is_success:
-                response.read()
-                raise ApiError.from_response(response)
-            yield response
+        try:
+            with self._client.stream(
+                "GET", path, params=drop_unset(params), headers=headers, timeout=timeout
+            ) as response:
+                if not response.is_success:
+                    response.read()
+                    raise ApiError.from_response(response)
+                yield response
+        except httpx2.TransportError as error:
+            raise self.unreachable(error) from error
 
     def unreachable(self, error: Exception) -> ConnectionFailed:
         reason = str(error) or type(error).__name__
@@ -111,6 +114,11 @@ def retry_after_seconds(response: httpx2.Response, tries: int) -> float | None:
     if asked > RETRY_AFTER_CAP_SECONDS:
         return None
     return max(asked, backoff_seconds(tries))
+
+
+def may_pass(error: ConnectionFailed | ApiError) -> bool:
+    """Whether the same request may succeed a little later."""
+    return isinstance(error, ConnectionFailed) or error.status in RETRIED_STATUSES
 
 
 def drop_unset(params: Params | None) -> dict[str, Any]:
