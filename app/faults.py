@@ -24,7 +24,7 @@ def reach(point: str) -> None:
 def _suffer(order: Path) -> None:
     try:
         mode = order.read_text().strip()
-        order.rename(order.with_suffix(f".{os.getpid()}.fired"))
+        order.rename(order.with_name(f"{order.name}.fired"))
     except FileNotFoundError:
         return
     if mode == "raise":

@@ -10,9 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Subquery,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app import hints
 from app.checkpoints.tables import Checkpoint
@@ -30,9 +41,12 @@ from app.jobs.tables import (
     Reason,
     Requested,
 )
+from app.projects.tables import Project
 
 BACKOFF_SECONDS = 5.0
 BACKOFF_CAP_SECONDS = 600.0
+FAIRNESS_WINDOW_SECONDS = 86_400.0
+CLAIM_LOCK = 0x636C_6169_6D
 
 
 @dataclass(frozen=True)
@@ -101,16 +115,48 @@ def add(session: Session, job: Job) -> Job:
 # ---------------------------------------------------------------- what a worker does
 
 
-def claim(session: Session, worker: str) -> Lease | None:
-    """Take the best due job: highest priority, then oldest. None: nothing is due."""
-    due = (
-        select(Job.id)
-        .where(Job.status == JobStatus.QUEUED, Job.not_before <= _now())
-        .order_by(Job.priority.desc(), Job.id)
-        .limit(1)
-        .with_for_update(skip_locked=True, key_share=True)
+def _used_seconds() -> Subquery:
+    """Worker time per project over the last day, running attempts included."""
+    ended = func.coalesce(Attempt.ended_at, _now())
+    seconds = func.sum(func.extract("epoch", ended - Attempt.started_at))
+    return (
+        select(Job.project_id, seconds.label("seconds"))
+        .join(Attempt, Attempt.job_id == Job.id)
+        .where(ended > _now() - _seconds(FAIRNESS_WINDOW_SECONDS))
+        .group_by(Job.project_id)
+        .subquery()
     )
-    job_id = session.scalar(due)
+
+
+def due_jobs() -> Select[tuple[str]]:
+    """Ids of the jobs that may start now, best first.
+
+    Highest priority, then the project that used the least worker time lately, then the oldest.
+    """
+    used, running = _used_seconds(), aliased(Job)
+    running_jobs = (
+        select(func.count())
+        .where(running.project_id == Job.project_id, running.status == JobStatus.RUNNING)
+        .scalar_subquery()
+    )
+    return (
+        select(Job.id)
+        .join(Project, Project.id == Job.project_id)
+        .outerjoin(used, used.c.project_id == Job.project_id)
+        .where(Job.status == JobStatus.QUEUED, Job.not_before <= _now())
+        .where(or_(Project.max_running.is_(None), running_jobs < Project.max_running))
+        .order_by(Job.priority.desc(), func.coalesce(used.c.seconds, 0), Job.id)
+    )
+
+
+def claim(session: Session, worker: str) -> Lease | None:
+    """Take the best due job. None: nothing is due.
+
+    Claims take turns, so that two of them cannot overrun a project's cap.
+    """
+    session.execute(select(func.pg_advisory_xact_lock(CLAIM_LOCK)))
+    best = due_jobs().limit(1).with_for_update(of=Job, skip_locked=True, key_share=True)
+    job_id = session.scalar(best)
     if job_id is None:
         return None
     job = _change(
@@ -391,8 +437,7 @@ def _reap_one(session: Session, job_id: str, attempt: int) -> bool:
 
 
 def count_due(session: Session) -> int:
-    query = select(func.count()).where(Job.status == JobStatus.QUEUED, Job.not_before <= _now())
-    return session.scalar(query) or 0
+    return session.scalar(select(func.count()).select_from(due_jobs().subquery())) or 0
 
 
 # ---------------------------------------------------------------- what a client asks for

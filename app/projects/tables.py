@@ -12,6 +12,8 @@ class Project(Base):
 
     id: Mapped[str] = mapped_column(String(48), primary_key=True, default=lambda: new_id("proj"))
     name: Mapped[str] = mapped_column(String(200), unique=True)
+    max_queued: Mapped[int | None]  # jobs waiting; unset: no cap
+    max_running: Mapped[int | None]  # jobs running at a time; unset: no cap
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
