@@ -19,8 +19,8 @@ from app.checkpoints import service as checkpoints
 from app.config import get_settings
 from app.db import after_commit, transaction
 from app.events.service import NewEvent
-from app.jobs import lifecycle
-from app.jobs.lifecycle import Lease
+from app.jobs import leases, lifecycle
+from app.jobs.leases import Lease
 from app.jobs.tables import Phase, Requested
 from app.metrics.ingest import add_points
 from app.specs.training import CheckpointsSpec
@@ -152,7 +152,7 @@ class Recorder(threading.Thread):
     def _renew_if_due(self) -> None:
         now = time.monotonic()
         if now - self._renewed_at >= get_settings().renew_seconds:
-            self.lost = not insist(partial(lifecycle.renew, lease=self._lease))
+            self.lost = not insist(partial(leases.renew, lease=self._lease))
             self._renewed_at = now
         self.requested = insist(partial(lifecycle.read_request, lease=self._lease))
 

@@ -25,7 +25,7 @@ from app.config import get_settings
 from app.datasets.tables import Dataset
 from app.db import transaction
 from app.jobs import lifecycle
-from app.jobs.lifecycle import Lease
+from app.jobs.leases import Lease
 from app.jobs.tables import Attempt, Job, Reason, Requested
 from app.specs import JobSpec
 from worker import channel

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from app import db, hints
 from app.config import get_settings
 from app.db import transaction
-from app.jobs import lifecycle
+from app.jobs import leases
 from app.jobs.dispatch import Reconciler
 from app.queue import TASK, get_celery
 from worker.slot import Slot
@@ -71,9 +71,9 @@ def is_alive(worker: str) -> bool:
 
 def expire_dead_workers(session: Session) -> None:
     """Do not wait for the leases of processes that were killed on this machine."""
-    for worker in lifecycle.list_workers(session, host_prefix()):
+    for worker in leases.list_workers(session, host_prefix()):
         if not is_alive(worker):
-            lifecycle.expire(session, worker)
+            leases.expire(session, worker)
 
 
 # ---------------------------------------------------------------- the Celery process

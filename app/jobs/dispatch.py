@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from app import queue
 from app.config import get_settings
 from app.db import transaction
-from app.jobs import lifecycle
+from app.jobs import fairness, lifecycle
 
 log = logging.getLogger(__name__)
 ADVISORY_LOCK = 0x7472_6169_6E73  # "trains"
@@ -23,7 +23,7 @@ def reconcile() -> None:
             return
         for job_id in lifecycle.reap(session):
             log.warning("the worker of %s was lost; its lease has run out", job_id)
-        due = lifecycle.count_due(session)
+        due = fairness.count_due(session)
     if due == 0:
         return
     for _ in range(min(due, MAX_WAKE_UPS) - queue.count_wake_ups()):

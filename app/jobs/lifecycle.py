@@ -7,64 +7,34 @@ job, attempt, lease.
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    Subquery,
-    delete,
-    func,
-    insert,
-    or_,
-    select,
-    text,
-    update,
-)
-from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy.orm import Session
 
 from app import hints
 from app.checkpoints.tables import Checkpoint
 from app.config import get_settings
 from app.db import after_commit
 from app.events.service import NewEvent, append_events
+from app.jobs import leases
+from app.jobs.clock import now, seconds
+from app.jobs.fairness import due_jobs
+from app.jobs.leases import Lease
 from app.jobs.tables import (
     TERMINAL,
     Attempt,
     AttemptStatus,
     Job,
     JobStatus,
-    LeaseRow,
     Phase,
     Reason,
     Requested,
 )
-from app.projects.tables import Project
 
 BACKOFF_SECONDS = 5.0
 BACKOFF_CAP_SECONDS = 600.0
-FAIRNESS_WINDOW_SECONDS = 86_400.0
 CLAIM_LOCK = 0x636C_6169_6D
-
-
-@dataclass(frozen=True)
-class Lease:
-    """Proof that one worker owns one job's current attempt."""
-
-    job_id: str
-    attempt: int
-    attempt_id: int
-    worker: str
-
-
-def _seconds(value: float) -> ColumnElement[Any]:
-    return text(f"make_interval(secs => {float(value)})")  # type: ignore[return-value]
-
-
-def _now() -> ColumnElement[Any]:
-    return func.clock_timestamp()
 
 
 def _change(
@@ -115,40 +85,6 @@ def add(session: Session, job: Job) -> Job:
 # ---------------------------------------------------------------- what a worker does
 
 
-def _used_seconds() -> Subquery:
-    """Worker time per project over the last day, running attempts included."""
-    ended = func.coalesce(Attempt.ended_at, _now())
-    seconds = func.sum(func.extract("epoch", ended - Attempt.started_at))
-    return (
-        select(Job.project_id, seconds.label("seconds"))
-        .join(Attempt, Attempt.job_id == Job.id)
-        .where(ended > _now() - _seconds(FAIRNESS_WINDOW_SECONDS))
-        .group_by(Job.project_id)
-        .subquery()
-    )
-
-
-def due_jobs() -> Select[tuple[str]]:
-    """Ids of the jobs that may start now, best first.
-
-    Highest priority, then the project that used the least worker time lately, then the oldest.
-    """
-    used, running = _used_seconds(), aliased(Job)
-    running_jobs = (
-        select(func.count())
-        .where(running.project_id == Job.project_id, running.status == JobStatus.RUNNING)
-        .scalar_subquery()
-    )
-    return (
-        select(Job.id)
-        .join(Project, Project.id == Job.project_id)
-        .outerjoin(used, used.c.project_id == Job.project_id)
-        .where(Job.status == JobStatus.QUEUED, Job.not_before <= _now())
-        .where(or_(Project.max_running.is_(None), running_jobs < Project.max_running))
-        .order_by(Job.priority.desc(), func.coalesce(used.c.seconds, 0), Job.id)
-    )
-
-
 def claim(session: Session, worker: str) -> Lease | None:
     """Take the best due job. None: nothing is due.
 
@@ -167,7 +103,7 @@ def claim(session: Session, worker: str) -> Lease | None:
         phase=Phase.PREPARING,
         attempt=Job.attempt + 1,
         batch=0,
-        started_at=func.coalesce(Job.started_at, _now()),
+        started_at=func.coalesce(Job.started_at, now()),
     )
     assert job is not None  # the row is locked and was queued
     resume_step = session.scalar(
@@ -184,35 +120,9 @@ def claim(session: Session, worker: str) -> Lease | None:
         )
         .returning(Attempt.id)
     ).one()
-    lease = {
-        "attempt": job.attempt,
-        "worker": worker,
-        "expires_at": _now() + _seconds(get_settings().lease_seconds),
-    }
-    session.execute(
-        upsert(LeaseRow)
-        .values(job_id=job.id, **lease)
-        .on_conflict_do_update(index_elements=[LeaseRow.job_id], set_=lease)
-    )
-    return Lease(job.id, job.attempt, attempt_id, worker)
-
-
-def renew(session: Session, lease: Lease) -> bool:
-    """Extend the lease. False: the job was taken over; stop at once.
-
-    Late renewal is allowed while the row exists: the reaper deletes it when it takes over.
-    """
-    renewed = session.scalar(
-        update(LeaseRow)
-        .where(
-            LeaseRow.job_id == lease.job_id,
-            LeaseRow.attempt == lease.attempt,
-            LeaseRow.worker == lease.worker,
-        )
-        .values(expires_at=_now() + _seconds(get_settings().lease_seconds))
-        .returning(LeaseRow.job_id)
-    )
-    return renewed is not None
+    lease = Lease(job.id, job.attempt, attempt_id, worker)
+    leases.grant(session, lease)
+    return lease
 
 
 def read_request(session: Session, lease: Lease) -> Requested | None:
@@ -231,7 +141,7 @@ def record(
 
     Every write of a worker goes through here first: the guarded update is the fence.
     """
-    first_step = func.coalesce(Job.first_step_at, _now()) if progress.get("step") else None
+    first_step = func.coalesce(Job.first_step_at, now()) if progress.get("step") else None
     statement = (
         update(Job)
         .where(Job.id == lease.job_id, *_owned_by(lease))
@@ -282,9 +192,9 @@ def _end_attempt(
             Attempt.number == attempt,
             Attempt.status == AttemptStatus.RUNNING,
         )
-        .values(status=status, exit=exit, ended_at=_now())
+        .values(status=status, exit=exit, ended_at=now())
     )
-    session.execute(delete(LeaseRow).where(LeaseRow.job_id == job_id, LeaseRow.attempt == attempt))
+    leases.revoke(session, job_id, attempt)
 
 
 def _lock_owned(session: Session, lease: Lease) -> Job | None:
@@ -310,7 +220,7 @@ def fail(
     job = _lock_owned(session, lease)
     if job is None:
         return False
-    failures = job.failures + 1
+    failures = 1 if _has_progressed(session, job) else job.failures + 1
     max_attempts = int(job.spec["limits"]["max_attempts"])
     _end_attempt(
         session, lease.job_id, lease.attempt, AttemptStatus.FAILED, {"reason": reason, **error}
@@ -345,12 +255,26 @@ def _requested_status(requested: Requested | None) -> JobStatus | None:
 
 
 def _leave_running(session: Session, job: Job, status: JobStatus, **values: Any) -> bool:
-    finished = {"finished_at": _now()} if status in TERMINAL else {}
+    finished = {"finished_at": now()} if status in TERMINAL else {}
     guard = [Job.status == JobStatus.RUNNING]
     changed = _change(
         session, job.id, guard, status=status, phase=None, requested=None, **finished, **values
     )
     return changed is not None
+
+
+def _has_progressed(session: Session, job: Job) -> bool:
+    """Whether the current attempt saved a checkpoint beyond the one that it went on from.
+
+    Caps count failures and losses in a row that gained nothing: a job of many weeks may meet more.
+    """
+    query = (
+        select(Checkpoint.id)
+        .join(Attempt, Attempt.id == Checkpoint.attempt_id)
+        .where(Attempt.job_id == job.id, Attempt.number == job.attempt)
+        .where(Checkpoint.step > Attempt.resume_step)
+    )
+    return session.scalar(query.limit(1)) is not None
 
 
 def _requeue(session: Session, job: Job, delay: float, **values: Any) -> bool:
@@ -360,7 +284,7 @@ def _requeue(session: Session, job: Job, delay: float, **values: Any) -> bool:
         [Job.status == JobStatus.RUNNING],
         status=JobStatus.QUEUED,
         phase=None,
-        not_before=_now() + _seconds(delay),
+        not_before=now() + seconds(delay),
         **values,
     )
     after_commit(session, hints.hint_work)
@@ -375,30 +299,11 @@ def _backoff(count: int) -> float:
 # ---------------------------------------------------------------- what the reconciler does
 
 
-def list_workers(session: Session, prefix: str) -> list[str]:
-    """The workers that hold a lease and whose name starts with `prefix`."""
-    query = select(LeaseRow.worker).where(LeaseRow.worker.startswith(prefix, autoescape=True))
-    return list(session.scalars(query.distinct()))
-
-
-def expire(session: Session, worker: str) -> None:
-    """Let the leases of a worker run out now, because it is known to be dead."""
-    session.execute(update(LeaseRow).where(LeaseRow.worker == worker).values(expires_at=_now()))
-
-
 def reap(session: Session) -> list[str]:
-    """Take jobs from workers whose lease has run out. Returns their ids.
-
-    Nothing is reaped until Postgres has been up for one lease: workers could not renew before.
-    """
-    ttl = _seconds(get_settings().lease_seconds)
-    uptime = _now() - func.pg_postmaster_start_time()
-    expired = select(LeaseRow.job_id, LeaseRow.attempt).where(
-        LeaseRow.expires_at < _now(), uptime > ttl
-    )
+    """Take jobs from workers whose lease has run out. Returns their ids."""
     return [
         job_id
-        for job_id, attempt in session.execute(expired).tuples().all()
+        for job_id, attempt in leases.list_expired(session)
         if _reap_one(session, job_id, attempt)
     ]
 
@@ -410,17 +315,11 @@ def _reap_one(session: Session, job_id: str, attempt: int) -> bool:
         .with_for_update(skip_locked=True, key_share=True)
         .execution_options(populate_existing=True)
     )
-    if job is None:
+    if job is None or not leases.lock_expired(session, job_id, attempt):
         return False
-    still_expired = session.scalar(
-        select(LeaseRow.job_id)
-        .where(LeaseRow.job_id == job_id, LeaseRow.attempt == attempt, LeaseRow.expires_at < _now())
-        .with_for_update()
-    )
-    if still_expired is None:
-        return False
+    progressed = _has_progressed(session, job)
     _end_attempt(session, job_id, attempt, AttemptStatus.LOST, {"reason": Reason.LOST})
-    losses = job.losses + 1
+    losses = 1 if progressed else job.losses + 1
     status = _requested_status(job.requested)
     if status is not None:
         return _leave_running(session, job, status, losses=losses)
@@ -436,17 +335,13 @@ def _reap_one(session: Session, job_id: str, attempt: int) -> bool:
     return _requeue(session, job, losses=losses, delay=delay)
 
 
-def count_due(session: Session) -> int:
-    return session.scalar(select(func.count()).select_from(due_jobs().subquery())) or 0
-
-
 # ---------------------------------------------------------------- what a client asks for
 
 
 def cancel(session: Session, job: Job) -> Job | None:
     """Cancel now if nobody runs the job, else ask its worker to. None: it has ended."""
     waiting = [Job.status.in_([JobStatus.QUEUED, JobStatus.PAUSED])]
-    values = {"status": JobStatus.CANCELLED, "finished_at": _now()}
+    values = {"status": JobStatus.CANCELLED, "finished_at": now()}
     return _change(session, job.id, waiting, **values) or _change(
         session, job.id, [Job.status == JobStatus.RUNNING], requested=Requested.CANCEL
     )
@@ -468,7 +363,7 @@ def resume(session: Session, job: Job) -> Job | None:
         job.id,
         [Job.status == JobStatus.PAUSED],
         status=JobStatus.QUEUED,
-        not_before=_now(),
+        not_before=now(),
     )
     after_commit(session, hints.hint_work)
     return changed

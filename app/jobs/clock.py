@@ -1,0 +1,14 @@
+"""Postgres tells the time: only its clock is compared with anything."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, text
+
+
+def seconds(value: float) -> ColumnElement[Any]:
+    return text(f"make_interval(secs => {float(value)})")  # type: ignore[return-value]
+
+
+def now() -> ColumnElement[Any]:
+    """The time of the statement, not of its transaction's start."""
+    return func.clock_timestamp()
