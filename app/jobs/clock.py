@@ -5,8 +5,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, text
 
 
-def seconds(value: float) -> ColumnElement[Any]:
-    return text(f"make_interval(secs => {float(value)})")  # type: ignore[return-value]
+def interval(seconds: float) -> ColumnElement[Any]:
+    return text(f"make_interval(secs => {float(seconds)})")  # type: ignore[return-value]
 
 
 def now() -> ColumnElement[Any]:

@@ -17,7 +17,7 @@ def _used_seconds() -> Subquery:
     return (
         select(Job.project_id, seconds.label("seconds"))
         .join(Attempt, Attempt.job_id == Job.id)
-        .where(ended > now() - seconds(WINDOW_SECONDS))
+        .where(ended > now() - interval(WINDOW_SECONDS))
         .group_by(Job.project_id)
         .subquery()
     )

@@ -1,6 +1,6 @@
 """Leases: a worker's proof that it owns a job's current attempt.
 
-A table of its own, so that heartbeats touch neither jobs nor attempts. Late renewal is allowed while
+Their own table, so that heartbeats touch neither jobs nor attempts. Late renewal is allowed while
 the row exists: whoever takes the job over deletes it, so existence is the fence.
 """
 
@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.config import get_settings
-from app.jobs.clock import now, seconds
+from app.jobs.clock import interval, now
 from app.jobs.tables import LeaseRow
 
 
@@ -29,7 +29,7 @@ def grant(session: Session, lease: Lease) -> None:
     values = {
         "attempt": lease.attempt,
         "worker": lease.worker,
-        "expires_at": now() + seconds(get_settings().lease_seconds),
+        "expires_at": now() + interval(get_settings().lease_seconds),
     }
     statement = insert(LeaseRow).values(job_id=lease.job_id, **values)
     session.execute(statement.on_conflict_do_update(index_elements=["job_id"], set_=values))
@@ -51,7 +51,7 @@ def renew(session: Session, lease: Lease) -> bool:
             LeaseRow.attempt == lease.attempt,
             LeaseRow.worker == lease.worker,
         )
-        .values(expires_at=now() + seconds(get_settings().lease_seconds))
+        .values(expires_at=now() + interval(get_settings().lease_seconds))
         .returning(LeaseRow.job_id)
     )
     return renewed is not None
@@ -62,7 +62,7 @@ def list_expired(session: Session) -> list[tuple[str, int]]:
 
     None until Postgres has been up for one lease: workers could not renew before.
     """
-    ttl = seconds(get_settings().lease_seconds)
+    ttl = interval(get_settings().lease_seconds)
     uptime = now() - func.pg_postmaster_start_time()
     query = select(LeaseRow.job_id, LeaseRow.attempt).where(
         LeaseRow.expires_at < now(), uptime > ttl

@@ -18,7 +18,7 @@ from app.config import get_settings
 from app.db import after_commit
 from app.events.service import NewEvent, append_events
 from app.jobs import leases
-from app.jobs.clock import now, seconds
+from app.jobs.clock import interval, now
 from app.jobs.fairness import due_jobs
 from app.jobs.leases import Lease
 from app.jobs.tables import (
@@ -284,7 +284,7 @@ def _requeue(session: Session, job: Job, delay: float, **values: Any) -> bool:
         [Job.status == JobStatus.RUNNING],
         status=JobStatus.QUEUED,
         phase=None,
-        not_before=now() + seconds(delay),
+        not_before=now() + interval(delay),
         **values,
     )
     after_commit(session, hints.hint_work)
