@@ -1,0 +1,82 @@
+"""`trainsmith datasets …`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from client.answers import Dataset
+from client.commands.options import AsJson, Limit, open_client
+from client.output import note, print_fields, print_json, print_rows, show_time
+
+app = typer.Typer(no_args_is_help=True, help="Tables to train on.")
+DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="The id (ds_…).")]
+
+
+@app.command("upload")
+def upload_dataset(
+    ctx: typer.Context,
+    path: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+    name: Annotated[str | None, typer.Option(help="Default: the file's name.")] = None,
+    format: Annotated[str | None, typer.Option(help="csv, jsonl or parquet.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Upload a CSV, JSON Lines or Parquet file."""
+    dataset = open_client(ctx).datasets.upload(path, name, format)
+    print_json(dataset) if as_json else show_dataset(dataset)
+
+
+@app.command("list")
+def list_datasets(ctx: typer.Context, limit: Limit = 50, as_json: AsJson = False) -> None:
+    """List datasets."""
+    datasets = list(open_client(ctx).datasets.list(limit))
+    if as_json:
+        return print_json(datasets)
+    print_rows(
+        ["ID", "NAME", "ROWS", "COLUMNS", "CREATED"],
+        [
+            (d["id"], d["name"], d["rows"], len(d["columns"]), show_time(d["created_at"]))
+            for d in datasets
+        ],
+    )
+
+
+@app.command("show")
+def show(
+    ctx: typer.Context,
+    dataset_id: DatasetId,
+    preview: Annotated[bool, typer.Option("--preview", help="The first rows.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a dataset and what was found in its columns."""
+    datasets = open_client(ctx).datasets
+    if not preview:
+        dataset = datasets.get(dataset_id)
+        return print_json(dataset) if as_json else show_dataset(dataset)
+    rows = datasets.preview(dataset_id)
+    print_json(rows) if as_json else print_rows(rows["columns"], rows["rows"])
+
+
+@app.command("delete")
+def delete_dataset(ctx: typer.Context, dataset_id: DatasetId, as_json: AsJson = False) -> None:
+    """Delete a dataset that no job uses."""
+    open_client(ctx).datasets.delete(dataset_id)
+    print_json({"id": dataset_id, "deleted": True}) if as_json else note(f"deleted {dataset_id}")
+
+
+def show_dataset(dataset: Dataset) -> None:
+    print_fields(
+        [
+            ("id", dataset["id"]),
+            ("name", dataset["name"]),
+            ("format", dataset["format"]),
+            ("rows", dataset["rows"]),
+            ("sha256", dataset["sha256"]),
+            ("created", show_time(dataset["created_at"])),
+        ]
+    )
+    typer.echo()
+    print_rows(
+        ["COLUMN", "KIND", "MISSING", "DISTINCT"],
+        [(c["name"], c["kind"], c["missing"], c["distinct"]) for c in dataset["columns"]],
+    )
