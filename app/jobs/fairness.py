@@ -3,7 +3,7 @@
 from sqlalchemy import Select, Subquery, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from app.jobs.clock import now
+from app.jobs.clock import interval, now
 from app.jobs.tables import Attempt, Job, JobStatus
 from app.projects.tables import Project
 
