@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     stop_grace_seconds: float = Field(
         default=120, ge=0.1, description="Time a stopping job gets to save before it is killed."
     )
+    backoff_seconds: float = Field(
+        default=5, ge=0, le=600, description="Wait before a second try; doubles with each more."
+    )
     reconcile_seconds: float = Field(default=2, ge=0.05, le=600)
     max_losses: int = Field(default=10, ge=1, description="Lost leases before a job fails.")
     max_upload_bytes: int = Field(default=8 * 2**30, ge=1)

@@ -12,8 +12,8 @@ FOLDER = os.environ.get("TRAINSMITH_FAULTS")
 SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "freeze": signal.SIGSTOP}
 
 
-class InjectedFault(Exception):
-    """A test asked for this."""
+class InjectedFault(OSError):
+    """A test asked for this. To the code that meets it, the disk or the network failed."""
 
 
 def reach(point: str) -> None:

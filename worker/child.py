@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from app import faults
 from app.specs import JobSpec
 from app.specs.columns import Column
 from worker import channel, processes
@@ -127,7 +128,9 @@ def main(path: str, channel_handle: int, log: int) -> int:
     become_trainer(log)
     reporter = ChannelReporter(socket.socket(fileno=channel_handle))
     try:
+        faults.reach("child.start")
         result = run(read_request(Path(path)), reporter)
+        faults.reach("child.before_done")
     except Exception as error:  # whatever it is, the job's owner has to hear of it
         reporter.send("failed", **describe_failure(error))
     else:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from app import storage
+from app import faults, storage
 from app.checkpoints import service as checkpoints
 from app.config import get_settings
 from app.db import after_commit, transaction
@@ -163,6 +163,7 @@ class Recorder(threading.Thread):
         self._number += 1
         if not insist(partial(self._apply, batch=batch), partial(self._apply_once, batch=batch)):
             self.lost = True
+        faults.reach("recorder.after_commit")
 
     def _apply_once(self, session: Session, batch: Batch) -> bool:
         recorded = lifecycle.is_recorded(session, self._lease, self._number)
@@ -182,6 +183,7 @@ class Recorder(threading.Thread):
             keep = self._keep
             keys = checkpoints.prune(session, lease.job_id, keep.keep_last, keep.keep_best)
             after_commit(session, partial(remove_folders, keys))
+        faults.reach("recorder.before_commit")
         return True
 
     def _add_checkpoint(self, session: Session, message: Message) -> NewEvent:

@@ -19,7 +19,7 @@ from sqlalchemy import func
 from sqlalchemy import select as query
 from sqlalchemy.orm import Session
 
-from app import storage
+from app import faults, storage
 from app.checkpoints import service as checkpoints
 from app.config import get_settings
 from app.datasets.tables import Dataset
@@ -131,7 +131,9 @@ class Supervisor:
         oom_kills = count_oom_kills()
         self._recorder.start()
         try:
+            faults.reach("supervisor.before_launch")
             self._launch()
+            faults.reach("supervisor.after_launch")
             while self._exit is None:
                 self._watch()
             self._slot.rest()
@@ -249,6 +251,7 @@ class Supervisor:
     # ------------------------------------------------------------ how it ended
 
     def _conclude(self, out_of_memory: bool) -> None:
+        faults.reach("supervisor.before_conclude")
         finish = self._choose_end(out_of_memory)
         try:
             if not insist(finish):

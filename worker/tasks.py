@@ -16,7 +16,7 @@ from celery.signals import (
 )
 from sqlalchemy.orm import Session
 
-from app import db, hints
+from app import db, faults, hints
 from app.config import get_settings
 from app.db import transaction
 from app.jobs import leases
@@ -42,6 +42,7 @@ def work() -> None:
         assignment = claim_job(name_worker())
         if assignment is None:
             return
+        faults.reach("supervisor.after_claim")
         log.info("%s: attempt %d starts", assignment.lease.job_id, assignment.lease.attempt)
         Supervisor(assignment, _slot, is_draining).run()
         log.info("%s: attempt %d ended", assignment.lease.job_id, assignment.lease.attempt)

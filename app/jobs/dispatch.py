@@ -6,7 +6,7 @@ import threading
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
-from app import queue
+from app import faults, queue
 from app.config import get_settings
 from app.db import transaction
 from app.jobs import fairness, lifecycle
@@ -26,6 +26,7 @@ def reconcile() -> None:
         due = fairness.count_due(session)
     if due == 0:
         return
+    faults.reach("dispatch.before_send")
     for _ in range(min(due, MAX_WAKE_UPS) - queue.count_wake_ups()):
         queue.send_wake_up()
 

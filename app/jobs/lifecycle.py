@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from app import hints
+from app import faults, hints
 from app.checkpoints.tables import Checkpoint
 from app.config import get_settings
 from app.db import after_commit
@@ -32,7 +32,6 @@ from app.jobs.tables import (
     Requested,
 )
 
-BACKOFF_SECONDS = 5.0
 BACKOFF_CAP_SECONDS = 600.0
 CLAIM_LOCK = 0x636C_6169_6D
 
@@ -122,6 +121,7 @@ def claim(session: Session, worker: str) -> Lease | None:
     ).one()
     lease = Lease(job.id, job.attempt, attempt_id, worker)
     leases.grant(session, lease)
+    faults.reach("claim.before_commit")
     return lease
 
 
@@ -256,6 +256,7 @@ def _requested_status(requested: Requested | None) -> JobStatus | None:
 
 def _leave_running(session: Session, job: Job, status: JobStatus, **values: Any) -> bool:
     finished = {"finished_at": now()} if status in TERMINAL else {}
+    faults.reach("finish.before_commit")
     guard = [Job.status == JobStatus.RUNNING]
     changed = _change(
         session, job.id, guard, status=status, phase=None, requested=None, **finished, **values
@@ -292,7 +293,7 @@ def _requeue(session: Session, job: Job, delay: float, **values: Any) -> bool:
 
 
 def _backoff(count: int) -> float:
-    delay = min(BACKOFF_CAP_SECONDS, BACKOFF_SECONDS * 2.0 ** (count - 1))
+    delay = min(BACKOFF_CAP_SECONDS, get_settings().backoff_seconds * 2.0 ** (count - 1))
     return delay * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards nothing
 
 
@@ -317,6 +318,7 @@ def _reap_one(session: Session, job_id: str, attempt: int) -> bool:
     )
     if job is None or not leases.lock_expired(session, job_id, attempt):
         return False
+    faults.reach("reap.before_commit")
     progressed = _has_progressed(session, job)
     _end_attempt(session, job_id, attempt, AttemptStatus.LOST, {"reason": Reason.LOST})
     losses = 1 if progressed else job.losses + 1
