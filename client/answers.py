@@ -34,24 +34,42 @@ class JobError(TypedDict, total=False):
     hint: str
 
 
-class Job(TypedDict):
-    id: str
-    name: str
-    status: JobStatus
-    phase: str | None
-    requested: str | None
-    reason: str | None
-    error: JobError | None
-    attempt: int
+class Progress(TypedDict):
     step: int
     total_steps: int | None
     epoch: float
     eta_seconds: float | None
-    spec: dict[str, Any]
+
+
+class JobSummary(TypedDict):
+    """A job as lists show it."""
+
+    id: str
+    name: str
+    status: JobStatus
+    reason: str | None
+    requested: str | None
+    phase: str | None
+    progress: Progress
+    attempt: int
+    model: str
+    dataset_id: str
+    priority: int
+    labels: dict[str, str]
+    retry_of: str | None
     created_at: str
     started_at: str | None
     first_step_at: str | None
     finished_at: str | None
+
+
+class Job(JobSummary):
+    error: JobError | None
+    queue_position: int | None
+    failures: int
+    losses: int
+    spec: dict[str, Any]
+    evaluation: dict[str, Any] | None
 
 
 class Event(TypedDict):

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from client.answers import ENDED, Event, Job, Series
+from client.answers import ENDED, Event, Job, JobSummary, Series
 from client.errors import WaitTimeout
 from client.feed import follow_events
 from client.http import Http, path_of
@@ -45,7 +45,7 @@ class Jobs:
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         limit: int | None = None,
-    ) -> Iterator[Job]:
+    ) -> Iterator[JobSummary]:
         """Newest first, over all pages; at most `limit`."""
         chosen = {f"label.{key}": value for key, value in (labels or {}).items()}
         params = {"status": status, "model": model, "name": name, **chosen}

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from rich import progress as bars
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn
 
-from client.answers import Event, Job
+from client.answers import Event, Job, Progress
 from client.plot import draw_plot
 from client.trainsmith import Trainsmith
 
@@ -78,9 +79,9 @@ class View:
 
     def show_progress(self, job: Job) -> None:
         now = time.monotonic()
-        if job["step"] and now - self._shown_at >= LINE_SECONDS:
+        if job["progress"]["step"] and now - self._shown_at >= LINE_SECONDS:
             self._shown_at = now
-            self.print(f"{describe_progress(job)}  {self.curves.describe()}")
+            self.print(f"{describe_progress(job['progress'])}  {self.curves.describe()}")
 
     def print(self, line: str) -> None:
         self.console.print(line, soft_wrap=True, highlight=False)
@@ -89,7 +90,7 @@ class View:
 class LiveView(View):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self._progress = Progress(
+        self._bars = bars.Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -97,10 +98,10 @@ class LiveView(View):
             console=console,
             transient=True,
         )
-        self._task: TaskID = self._progress.add_task("waiting", total=None, line="")
+        self._task: TaskID = self._bars.add_task("waiting", total=None, line="")
 
     def __enter__(self) -> "LiveView":
-        self._progress.start()
+        self._bars.start()
         return self
 
     def __exit__(
@@ -109,15 +110,15 @@ class LiveView(View):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        self._bars.stop()
 
     def show_progress(self, job: Job) -> None:
-        self._progress.update(
+        self._bars.update(
             self._task,
-            description=job["phase"] or job["status"],
-            completed=job["step"],
-            total=job["total_steps"],
-            line=f"{describe_progress(job)}  {self.curves.describe()}",
+            description=describe_place(job),
+            completed=job["progress"]["step"],
+            total=job["progress"]["total_steps"],
+            line=f"{describe_progress(job['progress'])}  {self.curves.describe()}",
         )
 
 
@@ -170,11 +171,19 @@ def describe_state(data: Mapping[str, Any]) -> str:
     return text
 
 
-def describe_progress(job: Job) -> str:
-    total = job["total_steps"]
-    text = f"step {job['step']}/{total}" if total else f"step {job['step']}"
-    text += f"  epoch {job['epoch']:.1f}"
-    eta = job["eta_seconds"]
+def describe_place(job: Job) -> str:
+    if job["queue_position"]:
+        return f"queued, place {job['queue_position']}"
+    return job["phase"] or job["status"]
+
+
+def describe_steps(progress: Progress) -> str:
+    return f"{progress['step']}/{progress['total_steps'] or '?'}"
+
+
+def describe_progress(progress: Progress) -> str:
+    text = f"step {describe_steps(progress)}  epoch {progress['epoch']:.1f}"
+    eta = progress["eta_seconds"]
     return text if eta is None else f"{text}  {describe_seconds(eta)} left"
 
 
@@ -185,6 +194,8 @@ def describe_end(job: Job) -> str:
         lines[0] += f" ({job['reason']})"
     error = job["error"] or {}
     lines += [escape(text) for text in (error.get("message"), error.get("hint")) if text]
+    metrics = (job["evaluation"] or {}).get("metrics", {})
+    lines += [f"  {name} {value:.4g}" for name, value in sorted(metrics.items())]
     return "\n".join(lines)
 
 

@@ -14,11 +14,12 @@ from client.output import (
     print_json,
     print_json_line,
     print_rows,
+    show_metrics,
     show_time,
 )
 from client.plot import draw_plot
 from client.trainsmith import Trainsmith
-from client.watch import describe_progress, watch_job
+from client.watch import describe_progress, describe_steps, watch_job
 
 app = typer.Typer(no_args_is_help=True, help="Training requests.")
 NOT_SUCCEEDED = 3
@@ -79,9 +80,9 @@ def list_jobs(
             [
                 j["id"],
                 j["name"],
-                j["spec"]["model"]["type"],
+                j["model"],
                 j["status"],
-                f"{j['step']}/{j['total_steps'] or '?'}",
+                describe_steps(j["progress"]),
                 show_time(j["created_at"]),
             ]
             for j in jobs
@@ -141,11 +142,11 @@ def show_logs(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> Non
 
 
 @app.command("metrics")
-def show_metrics(
+def show_series(
     ctx: typer.Context,
     job_id: JobId,
     names: Annotated[list[str] | None, typer.Argument(help="As in train/loss.")] = None,
-    points: Annotated[int | None, typer.Option(min=2, help="At most so many each.")] = None,
+    points: Annotated[int | None, typer.Option(min=10, help="At most so many each.")] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Draw them.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -194,21 +195,24 @@ def answer(job: Job, as_json: bool) -> None:
 
 def show_fields(job: Job) -> None:
     error: dict[str, Any] = {**(job["error"] or {})}
+    metrics = (job["evaluation"] or {}).get("metrics")
     print_fields(
         [
             ("id", job["id"]),
             ("name", job["name"]),
-            ("model", job["spec"]["model"]["type"]),
+            ("model", job["model"]),
             ("status", job["status"]),
             ("phase", job["phase"]),
+            ("queue position", job["queue_position"]),
             ("requested", job["requested"]),
             ("reason", job["reason"]),
             ("error", error.get("message")),
             ("hint", error.get("hint")),
-            ("progress", describe_progress(job)),
+            ("progress", describe_progress(job["progress"])),
             ("attempt", job["attempt"]),
             ("created", show_time(job["created_at"])),
             ("started", show_time(job["started_at"])),
             ("finished", show_time(job["finished_at"])),
+            ("evaluation", show_metrics(metrics) if metrics else None),
         ]
     )
