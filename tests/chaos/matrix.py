@@ -1,0 +1,228 @@
+"""The crash matrix: every fault point, every way to fail, on the real stack.
+
+    python -m tests.chaos.matrix [--seeds 3] [--points NAME ...] [--write docs/reliability.md]
+
+Each case arms one point, submits a job, and lets the process that reaches the point first suffer.
+Then the job has to succeed, keep every invariant and end with the weights of an undisturbed run.
+"""
+
+import argparse
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.chaos.invariants import Truth, find_violations
+from tests.e2e import jobs
+from tests.e2e.conftest import Stack, start_stack, stop_stack, wait_until
+
+LEASE_SECONDS = 3.0
+POINTS = (
+    "api.before_commit",
+    "api.after_commit",
+    "dispatch.before_send",
+    "claim.before_commit",
+    "supervisor.after_claim",
+    "supervisor.before_launch",
+    "supervisor.after_launch",
+    "supervisor.before_conclude",
+    "finish.before_commit",
+    "recorder.before_commit",
+    "recorder.after_commit",
+    "child.start",
+    "child.before_done",
+    "train.step",
+    "checkpoint.before_write",
+    "checkpoint.before_sync",
+    "checkpoint.before_rename",
+    "checkpoint.after_rename",
+    "checkpoint.before_report",
+)
+MODES = ("kill", "term", "raise", "freeze")
+FAULTY_SETTINGS = {
+    "lease_seconds": str(LEASE_SECONDS),
+    "renew_seconds": "0.5",
+    "reconcile_seconds": "0.3",
+    "backoff_seconds": "0.1",
+    "stop_grace_seconds": "20",
+    "threads": "1",
+}
+
+
+@dataclass
+class Case:
+    point: str
+    mode: str
+    seed: int
+    violations: list[str] = field(default_factory=list)
+    fired: bool = False
+    recovery_seconds: float | None = None
+
+
+class Matrix:
+    """One stack, many cases, one after another."""
+
+    def __init__(self) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="ts-chaos-"))
+        self.faults = self.home / "faults"
+        self.faults.mkdir()
+        self.stack: Stack = start_stack(self.home, faults=str(self.faults), **FAULTY_SETTINGS)
+        self.dataset_id = self._upload()
+        self._calm: dict[int, bytes] = {}
+
+    def close(self) -> None:
+        try:
+            stop_stack(self.stack)
+        finally:
+            shutil.rmtree(self.home, ignore_errors=True)
+
+    def _upload(self) -> str:
+        header, rows = jobs.read_digits()
+        path = jobs.write_csv(self.home / "digits.csv", header, rows[:600])
+        return self.stack.client.datasets.upload(path)["id"]
+
+    def make_spec(self, seed: int) -> dict[str, Any]:
+        return jobs.make_spec(
+            self.dataset_id,
+            "digit",
+            training={"epochs": 30, "seed": seed},
+            checkpoints={"every_seconds": 0.1},
+            limits={"max_attempts": 10},
+        )
+
+    def calm_weights(self, seed: int) -> bytes:
+        """The weights of a run that nothing disturbed."""
+        if seed not in self._calm:
+            job = self.stack.client.jobs.create(self.make_spec(seed))
+            self.stack.client.jobs.wait(job["id"], timeout=120)
+            self._calm[seed] = self.read_weights(job["id"])
+        return self._calm[seed]
+
+    def read_weights(self, job_id: str) -> bytes:
+        newest = next(iter(self.stack.client.checkpoints.list(job_id)))
+        path = self.home / "weights"
+        self.stack.client.checkpoints.download(newest["id"], path, format="safetensors")
+        return path.read_bytes()
+
+    def run(self, case: Case) -> Case:
+        calm = self.calm_weights(case.seed)
+        order = self.faults / case.point
+        order.write_text(case.mode)
+        try:
+            job_id = self.stack.client.jobs.create(self.make_spec(case.seed))["id"]
+            if case.mode == "freeze":
+                self._thaw_after_the_lease(order, job_id)
+            self.stack.client.jobs.wait(job_id, timeout=120)
+        except Exception as error:  # a case that breaks the harness is a finding, not the end
+            case.violations.append(f"{type(error).__name__}: {error}")
+            return case
+        finally:
+            case.fired = not order.exists()
+            order.unlink(missing_ok=True)
+        case.violations += self._check(job_id, calm)
+        case.recovery_seconds = self._recovery_seconds(job_id)
+        return case
+
+    def _thaw_after_the_lease(self, order: Path, job_id: str) -> None:
+        """Wait until the frozen process has lost its job, then let it go on as a zombie."""
+        ended = ("succeeded", "failed", "cancelled")
+        wait_until(
+            lambda: not order.exists() or self.stack.client.jobs.get(job_id)["status"] in ended,
+            "the fault fires",
+        )
+        time.sleep(LEASE_SECONDS + 1.5)
+        for process in psutil.Process(self.stack.process.pid).children(recursive=True):
+            if process.status() == psutil.STATUS_STOPPED:
+                process.send_signal(signal.SIGCONT)
+
+    def _check(self, job_id: str, calm: bytes) -> list[str]:
+        truth = Truth(self.stack)
+        try:
+            found = find_violations(self.stack, truth, job_id)
+        finally:
+            truth.close()
+        if self.read_weights(job_id) != calm:
+            found.append("its weights differ from the calm run's")
+        return found
+
+    def _recovery_seconds(self, job_id: str) -> float | None:
+        """From the last sign of the first attempt to the first of the second."""
+        truth = Truth(self.stack)
+        try:
+            rows = truth.query(
+                "SELECT extract(epoch FROM min(time) FILTER (WHERE attempt = 2)"
+                " - max(time) FILTER (WHERE attempt = 1 AND type <> 'state'))"
+                " FROM events WHERE job_id = %s",
+                job_id,
+            )
+        finally:
+            truth.close()
+        return None if rows[0][0] is None else float(rows[0][0])
+
+
+def list_cases(points: tuple[str, ...], seeds: int) -> Iterator[Case]:
+    for seed in range(seeds):
+        for point in points:
+            for mode in MODES:
+                yield Case(point, mode, seed)
+
+
+def write_table(cases: list[Case]) -> str:
+    """Markdown: one row per point, one column per mode."""
+    lines = [f"| point | {' | '.join(MODES)} |", "|---|" + "---|" * len(MODES)]
+    for point in dict.fromkeys(case.point for case in cases):
+        cells = []
+        for mode in MODES:
+            mine = [case for case in cases if (case.point, case.mode) == (point, mode)]
+            good = sum(not case.violations for case in mine)
+            fired = sum(case.fired for case in mine)
+            cells.append(
+                f"{good}/{len(mine)}" + ("" if fired == len(mine) else f" (fired {fired})")
+            )
+        lines.append(f"| `{point}` | {' | '.join(cells)} |")
+    times = [case.recovery_seconds for case in cases if case.recovery_seconds is not None]
+    bad = [case for case in cases if case.violations]
+    lines += [
+        "",
+        f"{len(cases)} cases, {sum(c.fired for c in cases)} faults fired, {len(bad)} bad.",
+    ]
+    if times:
+        lines.append(
+            f"Recovery: median {statistics.median(times):.2f} s, worst {max(times):.2f} s"
+            f" (lease {LEASE_SECONDS:g} s)."
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--points", nargs="*", default=POINTS)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    matrix, done = Matrix(), []
+    try:
+        for case in list_cases(tuple(arguments.points), arguments.seeds):
+            done.append(matrix.run(case))
+            mark = "ok" if not case.violations else f"BAD {case.violations}"
+            fired = "" if case.fired else " (not reached)"
+            print(f"{case.point} {case.mode} seed {case.seed}{fired}: {mark}", flush=True)
+    finally:
+        matrix.close()
+    table = write_table(done)
+    print(table)
+    if arguments.out:
+        arguments.out.write_text(table + "\n")
+    return 1 if any(case.violations for case in done) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
