@@ -82,7 +82,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     processes.adopt_orphans()
-    registry.import_all()
+    registry.import_variants()
     gc.collect()
     gc.freeze()  # keeps the garbage collector from copying shared pages in each fork
     serve(socket.socket(fileno=int(sys.argv[1])))
