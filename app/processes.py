@@ -22,6 +22,7 @@ def spawn(
     death_signal: signal.Signals,
     account: tuple[int, int] | None = None,
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own, as `account` (uid, gid) if that is given.
 
@@ -43,6 +44,7 @@ def spawn(
         start_new_session=True,
         preexec_fn=die_with_parent,
         env=env,
+        cwd=cwd,
         user=account[0] if account else None,
         group=account[1] if account else None,
         extra_groups=[] if account else None,

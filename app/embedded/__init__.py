@@ -5,8 +5,8 @@ on TCP; they die with the process that started them, and a start first ends what
 predecessor left behind. PostgreSQL refuses to run as root, so for root it runs as `nobody`.
 """
 
-from app.embedded.errors import EmbeddedError
+from app.embedded.errors import EmbeddedError, FolderInUse
 from app.embedded.postgres import EmbeddedPostgres
 from app.embedded.redis import EmbeddedRedis
 
-__all__ = ["EmbeddedError", "EmbeddedPostgres", "EmbeddedRedis"]
+__all__ = ["EmbeddedError", "EmbeddedPostgres", "EmbeddedRedis", "FolderInUse"]

@@ -1,5 +1,6 @@
 """The database."""
 
+import logging
 import os
 import pwd
 import shutil
@@ -24,6 +25,7 @@ from app.embedded.folders import (
 from app.embedded.server import EmbeddedServer, find_package
 from app.processes import run_as
 
+log = logging.getLogger(__name__)
 POSTGRES_BIN = Path("pginstall18", "bin")  # the wheel carries an older major version too
 POSTGRES_SETTINGS = {
     "listen_addresses": "",
@@ -118,9 +120,11 @@ class EmbeddedPostgres(EmbeddedServer):
         if self.home.is_relative_to(temporary) or not os.access(parent, os.W_OK):
             parent = temporary
         place = parent / name
-        print(  # noqa: T201  said once, to the person who typed the command
-            f"postgres runs as uid {account[0]}, which cannot reach {self.home}: "
-            f"its data goes to {place}"
+        log.warning(
+            "postgres runs as uid %d, which cannot reach %s: its data goes to %s",
+            account[0],
+            self.home,
+            place,
         )
         make_folder(place, 0o711)
         write_private(record, str(place), (os.geteuid(), os.getegid()))

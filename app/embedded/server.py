@@ -1,6 +1,5 @@
 """What the embedded servers have in common: one owner, one process, one socket."""
 
-import fcntl
 import hashlib
 import os
 import re
@@ -14,6 +13,7 @@ from typing import ClassVar
 
 from app.embedded.errors import EmbeddedError
 from app.embedded.folders import Account, fits_socket, make_home
+from app.embedded.lock import take_lock
 from app.processes import Escalation, spawn, stop_process, stop_strays
 
 START_SECONDS = 120.0  # replaying the log after a crash takes its time
@@ -38,7 +38,8 @@ class EmbeddedServer:
     def start(self) -> str:
         """Return the URL of a server that answers. Call it again to restart a crashed one."""
         make_home(self.home)
-        self._take_lock()
+        if self._lock is None:
+            self._lock = take_lock(self.home / f"{self.program}.lock")
         try:
             stop_strays(self.program, self.marker, self.escalation)
             self._prepare()
@@ -91,23 +92,6 @@ class EmbeddedServer:
 
     def _tidy(self) -> None:
         """Leave nothing outside the data folder."""
-
-    def _take_lock(self) -> None:
-        if self._lock is not None:
-            return
-        file = os.open(self.home / f"{self.program}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.read(file, 20).decode() or "unknown"
-            os.close(file)
-            raise EmbeddedError(
-                f"the data folder {self.home} is in use by process {owner}: "
-                "stop that one, or choose another folder with --home"
-            ) from None
-        os.truncate(file, 0)
-        os.pwrite(file, str(os.getpid()).encode(), 0)
-        self._lock = file
 
     def _launch(self) -> None:
         output = self.output

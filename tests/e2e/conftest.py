@@ -103,6 +103,7 @@ def stop_stack(stack: Stack) -> None:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     home = Path(tempfile.mkdtemp(prefix="ts-e2e-"))
+    home.chmod(0o711)  # as `up` makes one itself: for root, PostgreSQL runs as another account
     stack = start_stack(home, threads="1", reconcile_seconds="0.5")
     try:
         yield stack
