@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
 from app.deps import SessionDep
@@ -53,23 +53,23 @@ def authenticate(
 
 
 def find_principal(session: Session, key_id: str, secret: str) -> Principal:
-    key = session.get(ApiKey, key_id)
-    expected = key.secret_sha256 if key else bytes(32)
-    if not hmac.compare_digest(expected, hash_secret(secret)) or key is None:
+    row = session.execute(select(ApiKey, _live()).where(ApiKey.id == key_id)).one_or_none()
+    expected = row[0].secret_sha256 if row else bytes(32)
+    if not hmac.compare_digest(expected, hash_secret(secret)) or row is None:
         raise Unauthenticated("This API key is not valid.")
-    if not is_live(session, key_id):
+    key, live = row
+    if not live:
         raise Unauthenticated("This API key has been revoked or has expired.")
     return Principal(key.id, key.project_id, frozenset(key.scopes))
 
 
 def is_live(session: Session, key_id: str) -> bool:
-    now = func.clock_timestamp()
-    query = select(ApiKey.id).where(
-        ApiKey.id == key_id,
-        ApiKey.revoked_at.is_(None),
-        func.coalesce(ApiKey.expires_at > now, True),
-    )
-    return session.scalar(query) is not None
+    return bool(session.scalar(select(_live()).where(ApiKey.id == key_id)))
+
+
+def _live() -> ColumnElement[bool]:
+    in_time = func.coalesce(ApiKey.expires_at > func.clock_timestamp(), True)
+    return and_(ApiKey.revoked_at.is_(None), in_time)
 
 
 PrincipalDep = Annotated[Principal, Depends(authenticate, scope="function")]

@@ -1,6 +1,6 @@
 """The feed of a job: one row per event, `seq` without gap or repeat."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from app import hints
-from app.db import after_commit
+from app.db import after_commit, transaction
 from app.events.tables import Event
 
 
@@ -36,6 +36,21 @@ def append_events(
     after_commit(session, partial(hints.hint_events, job_id))
 
 
-def list_events(session: Session, job_id: str, after: int, limit: int) -> list[Event]:
+def list_events(
+    session: Session, job_id: str, after: int, limit: int, type: str | None = None
+) -> list[Event]:
     query = select(Event).where(Event.job_id == job_id, Event.seq > after)
+    if type is not None:
+        query = query.where(Event.type == type)
     return list(session.scalars(query.order_by(Event.seq).limit(limit)))
+
+
+def iterate_logs(job_id: str, after: int, page: int = 500) -> Iterator[Event]:
+    """Every log event after `after`, read in short transactions: a slow client holds none."""
+    while True:
+        with transaction() as session:
+            events = list_events(session, job_id, after, page, type="log")
+        yield from events
+        if len(events) < page:
+            return
+        after = events[-1].seq

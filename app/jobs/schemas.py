@@ -1,0 +1,100 @@
+"""Jobs on the wire."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, WithJsonSchema
+
+from app.jobs.tables import Job, JobStatus, Phase, Reason, Requested
+
+# A stored spec is shown as it is, never parsed again: old rows outlive changes of the model.
+StoredSpec = Annotated[
+    dict[str, Any], WithJsonSchema({"allOf": [{"$ref": "#/components/schemas/JobSpec"}]})
+]
+
+
+class Progress(BaseModel):
+    step: int
+    total_steps: int | None = Field(description="Null until the data has been counted.")
+    epoch: float
+    eta_seconds: float | None
+
+
+class JobSummary(BaseModel):
+    """A job as lists show it. Times are null until that moment has come."""
+
+    id: str
+    name: str
+    status: JobStatus
+    reason: Reason | None = Field(description="Why the job failed.")
+    requested: Requested | None = Field(description="What the running job has been asked to do.")
+    phase: Phase | None = Field(description="What the running job is doing.")
+    progress: Progress
+    attempt: int = Field(description="How many times a worker has started the job.")
+    model: str
+    dataset_id: str
+    priority: int
+    labels: dict[str, str]
+    retry_of: str | None
+    created_at: datetime
+    started_at: datetime | None
+    first_step_at: datetime | None
+    finished_at: datetime | None
+
+
+class JobDetail(JobSummary):
+    error: dict[str, Any] | None = Field(description="`message`, and `hint`: what to change.")
+    queue_position: int | None = Field(description="1 is next. Null unless queued.")
+    failures: int = Field(description="Attempts that failed on their own.")
+    losses: int = Field(description="Attempts whose worker was lost.")
+    spec: StoredSpec = Field(description="The effective spec, with every default filled in.")
+    evaluation: dict[str, Any] | None = Field(description="Test metrics, once there are any.")
+    links: dict[str, str]
+
+
+class Notice(BaseModel):
+    loc: list[str | int]
+    message: str
+
+
+class ValidationOut(BaseModel):
+    """What would be trained. Nothing has been queued."""
+
+    spec: StoredSpec
+    parameter_count: int = Field(description="At most: categories are counted over all rows.")
+    memory_bytes: int = Field(description="Estimate for weights, gradients and optimizer state.")
+    rows: dict[str, int] = Field(description="Rows of each part of the data.")
+    warnings: list[Notice]
+
+
+def show_summary(job: Job) -> dict[str, Any]:
+    progress = Progress(
+        step=job.step,
+        total_steps=job.total_steps,
+        epoch=job.epoch,
+        eta_seconds=job.eta_seconds,
+    )
+    shown = {name: getattr(job, name, None) for name in JobSummary.model_fields}
+    return {**shown, "progress": progress, "model": job.model_type}
+
+
+def show_detail(job: Job, queue_position: int | None) -> JobDetail:
+    base = f"/v1/jobs/{job.id}"
+    parts = ("metrics", "events", "stream", "logs", "evaluation", "checkpoints")
+    return JobDetail(
+        **show_summary(job),
+        error=job.error,
+        queue_position=queue_position,
+        failures=job.failures,
+        losses=job.losses,
+        spec=job.spec,
+        evaluation=summarize(job.evaluation),
+        links={"self": base, **{part: f"{base}/{part}" for part in parts}},
+    )
+
+
+def summarize(evaluation: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The figures of an evaluation, without its tables."""
+    if evaluation is None:
+        return None
+    return {"metrics": evaluation.get("metrics", {}), "rows": evaluation.get("rows")}

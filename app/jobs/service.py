@@ -1,0 +1,225 @@
+"""What clients do with jobs."""
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import NamedTuple
+
+from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy.orm import Session
+
+from app.datasets.tables import Dataset
+from app.db import after_commit
+from app.errors import (
+    Conflict,
+    FieldError,
+    IdempotencyKeyReused,
+    ValidationError,
+    field_error,
+)
+from app.jobs import lifecycle
+from app.jobs.checks import Plan, resolve
+from app.jobs.tables import TERMINAL, Job, JobStatus, Requested
+from app.pagination import fetch_page
+from app.specs import JobSpec
+from app.storage import get_path, job_key
+
+log = logging.getLogger(__name__)
+
+
+class Submitted(NamedTuple):
+    job: Job
+    replayed: bool
+
+
+# ---------------------------------------------------------------- submitting
+
+
+def plan_job(session: Session, project_id: str, spec: JobSpec) -> Plan:
+    """Check `spec` against its data. The datasets stay undeleted until this transaction ends."""
+    errors: list[FieldError] = []
+    dataset = _find_dataset(session, project_id, spec.dataset.id)
+    if dataset is None:
+        errors.append(field_error(["dataset", "id"], "no such dataset in this project"))
+    test_dataset = None
+    if spec.dataset.test_id is not None:
+        test_dataset = _find_dataset(session, project_id, spec.dataset.test_id)
+        if test_dataset is None:
+            errors.append(field_error(["dataset", "test_id"], "no such dataset in this project"))
+    if errors:
+        raise ValidationError("The spec names a dataset that is not there.", errors)
+    assert dataset is not None
+    return resolve(spec, dataset, test_dataset)
+
+
+def _find_dataset(session: Session, project_id: str, dataset_id: str) -> Dataset | None:
+    query = select(Dataset).where(
+        Dataset.id == dataset_id, Dataset.project_id == project_id, Dataset.deleted_at.is_(None)
+    )
+    return session.scalar(query.with_for_update(read=True))
+
+
+def submit(session: Session, project_id: str, spec: JobSpec, key: str | None) -> Submitted:
+    """Queue a job, once per idempotency key."""
+    digest = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
+    earlier = find_replay(session, project_id, key, digest)
+    if earlier is not None:
+        return Submitted(earlier, replayed=True)
+    plan = plan_job(session, project_id, spec)
+    return Submitted(_add(session, project_id, plan.spec, key, digest), replayed=False)
+
+
+def retry(session: Session, job: Job, key: str | None) -> Submitted:
+    """A new job from the same spec. Only a job that has ended can be retried."""
+    digest = hashlib.sha256(f"retry {job.id}".encode()).hexdigest()
+    earlier = find_replay(session, job.project_id, key, digest)
+    if earlier is not None:
+        return Submitted(earlier, replayed=True)
+    if job.status not in TERMINAL:
+        raise _forbids(job, "retry")
+    spec = JobSpec.model_validate(job.spec)
+    plan = plan_job(session, job.project_id, spec)
+    new = _add(session, job.project_id, plan.spec, key, digest, retry_of=job.id)
+    return Submitted(new, replayed=False)
+
+
+def find_replay(session: Session, project_id: str, key: str | None, digest: str) -> Job | None:
+    """The job that this key made before. Holds the key until the transaction ends.
+
+    The lock makes parallel requests with one key wait for the first; the unique constraint on
+    the key would catch what the lock missed.
+    """
+    if key is None:
+        return None
+    held = func.hashtextextended(f"{project_id} {key}", 0)
+    session.execute(select(func.pg_advisory_xact_lock(held)))
+    query = select(Job).where(Job.project_id == project_id, Job.idempotency_key == key)
+    job = session.scalar(query)
+    if job is not None and job.request_sha256 != digest:
+        raise IdempotencyKeyReused
+    return job
+
+
+def _add(
+    session: Session,
+    project_id: str,
+    spec: JobSpec,
+    key: str | None,
+    digest: str,
+    retry_of: str | None = None,
+) -> Job:
+    job = Job(
+        project_id=project_id,
+        name=spec.name,
+        model_type=spec.model.type,
+        spec=spec.model_dump(mode="json"),
+        dataset_id=spec.dataset.id,
+        test_dataset_id=spec.dataset.test_id,
+        labels=spec.labels,
+        priority=spec.priority,
+        retry_of=retry_of,
+        idempotency_key=key,
+        request_sha256=digest if key else None,
+    )
+    lifecycle.add(session, job)
+    session.refresh(job)
+    return job
+
+
+# ---------------------------------------------------------------- looking
+
+
+def list_jobs(
+    session: Session,
+    project_id: str,
+    *,
+    statuses: Sequence[JobStatus],
+    model: str | None,
+    name: str | None,
+    labels: Mapping[str, str],
+    created_after: datetime | None,
+    newest_first: bool,
+    limit: int,
+    cursor: str | None,
+) -> tuple[Sequence[Job], str | None]:
+    query = select(Job).where(Job.project_id == project_id)
+    if statuses:
+        query = query.where(Job.status.in_(statuses))
+    if model is not None:
+        query = query.where(Job.model_type == model)
+    if name is not None:
+        query = query.where(Job.name.contains(name, autoescape=True))
+    if labels:
+        query = query.where(Job.labels.contains(dict(labels)))
+    if created_after is not None:
+        query = query.where(Job.created_at > created_after)
+    filters = [sorted(statuses), model, name, dict(labels), created_after]
+    return fetch_page(
+        session, query, Job.id, limit, cursor, newest_first=newest_first, filters=filters
+    )
+
+
+def find_queue_position(session: Session, job: Job) -> int | None:
+    """How many claims until this job's turn, over all projects."""
+    if job.status is not JobStatus.QUEUED:
+        return None
+    ahead = or_(Job.priority > job.priority, and_(Job.priority == job.priority, Job.id < job.id))
+    query = select(func.count()).where(Job.status == JobStatus.QUEUED, ahead)
+    return (session.scalar(query) or 0) + 1
+
+
+# ---------------------------------------------------------------- steering
+
+
+def cancel(session: Session, job: Job) -> Job:
+    if job.status is JobStatus.CANCELLED or job.requested is Requested.CANCEL:
+        return job
+    return lifecycle.cancel(session, job) or _refuse(session, job, "cancel")
+
+
+def pause(session: Session, job: Job) -> Job:
+    if job.status is JobStatus.PAUSED or job.requested is Requested.PAUSE:
+        return job
+    return lifecycle.pause(session, job) or _refuse(session, job, "pause")
+
+
+def resume(session: Session, job: Job) -> Job:
+    return lifecycle.resume(session, job) or _refuse(session, job, "resume")
+
+
+def remove(session: Session, job: Job) -> None:
+    """Delete a job that nobody runs or will run, its rows and its files."""
+    allowed = [*TERMINAL, JobStatus.PAUSED]
+    removed = session.scalar(
+        delete(Job)
+        .where(Job.id == job.id, Job.status.in_(allowed))
+        .returning(Job.id)
+        .execution_options(synchronize_session=False)
+    )
+    if removed is None:
+        session.refresh(job)
+        raise _forbids(job, "delete")
+    after_commit(session, partial(remove_files, job.id))
+
+
+def remove_files(job_id: str) -> None:
+    """A folder that stays behind wastes space and nothing else: its rows are gone."""
+    try:
+        shutil.rmtree(get_path(job_key(job_id)))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        log.warning("the files of %s were not removed: %s", job_id, error)
+
+
+def _refuse(session: Session, job: Job, action: str) -> Job:
+    session.refresh(job)
+    raise _forbids(job, action)
+
+
+def _forbids(job: Job, action: str) -> Conflict:
+    asked = f" and asked to {job.requested}" if job.requested else ""
+    return Conflict(f"Cannot {action} this job: it is {job.status}{asked}.")
