@@ -1,0 +1,5 @@
+"""Filled in by its slice."""
+
+from fastapi import APIRouter
+
+router = APIRouter()
