@@ -1,0 +1,63 @@
+"""Checkpoints: what a worker has committed, and what clients see of it. Imports no FastAPI."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from app.checkpoints.tables import Checkpoint
+
+# Newest first. Steps of one job only ever repeat when an attempt went back to an older one.
+NEWEST = (Checkpoint.step.desc(), Checkpoint.id.desc())
+
+
+def add_checkpoint(
+    session: Session,
+    *,
+    job_id: str,
+    attempt_id: int,
+    step: int,
+    epoch: float,
+    path: str,
+    files: dict[str, dict[str, Any]],
+    metrics: dict[str, float],
+    best: bool,
+) -> Checkpoint:
+    """List a checkpoint whose folder is durable. The caller holds the lock on the job's row."""
+    if best:
+        former = update(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.best)
+        session.execute(former.values(best=False))
+    checkpoint = Checkpoint(
+        job_id=job_id,
+        attempt_id=attempt_id,
+        step=step,
+        epoch=epoch,
+        path=path,
+        files=files,
+        metrics=metrics,
+        best=best,
+    )
+    session.add(checkpoint)
+    session.flush()
+    return checkpoint
+
+
+def prune(session: Session, job_id: str, keep_last: int, keep_best: int) -> list[str]:
+    """Unlist all but the newest and the best. Returns their storage keys: remove those folders
+    once this is committed."""
+    newest = select(Checkpoint.id).where(Checkpoint.job_id == job_id).order_by(*NEWEST)
+    doomed = delete(Checkpoint).where(
+        Checkpoint.job_id == job_id,
+        Checkpoint.id.not_in(newest.limit(keep_last)),
+        Checkpoint.pinned.is_(False),
+    )
+    if keep_best:
+        doomed = doomed.where(Checkpoint.best.is_(False))
+    return list(session.scalars(doomed.returning(Checkpoint.path)))
+
+
+def list_resumable(session: Session, job_id: str) -> Sequence[Checkpoint]:
+    """Newest first: whoever resumes takes the first intact one."""
+    query = select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(*NEWEST)
+    return session.scalars(query).all()
