@@ -1,0 +1,200 @@
+"""JSON Lines: one flat object per line, in UTF-8. Keys are columns; a key left out is missing."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from duckdb import DuckDBPyConnection
+
+from app.datasets.formats.csv import read_head, refuse_other_files
+from app.datasets.staging import (
+    MAX_LINE_BYTES,
+    MAX_PROBLEMS,
+    Problem,
+    Problems,
+    Rejected,
+    Staged,
+    check_names,
+    copy_rows,
+    quote_text,
+    read_rejects,
+)
+from app.specs.data import ColumnKind
+
+SUFFIXES = (".jsonl", ".ndjson", ".json")
+KINDS: dict[str, ColumnKind] = {"number": "number", "boolean": "boolean", "text": "text"}
+
+
+def looks_like(head: bytes) -> bool:
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+
+
+def read(connection: DuckDBPyConnection, original: Path, staged: Path) -> Staged:
+    head = read_head(original)
+    refuse_other_files(head)
+    if head.lstrip().startswith(b"["):
+        raise Rejected("This is one JSON array. Send one object per line instead, without [ ].")
+    lines = staged.with_name("lines.parquet")
+    problems = _read_lines(connection, original, lines)
+    source = f"read_parquet({quote_text(lines)}, file_row_number=true)"
+    find = partial(_find_lines, original)
+    _check_lines(connection, source, problems)
+    if problems.total:  # keys and kinds of broken lines would only mislead
+        return Staged(staged, [], [], problems, find)
+    names = _list_keys(connection, source)
+    check_names(names)
+    kinds = _read_cells(connection, source, names, staged, problems)
+    lines.unlink()
+    return Staged(staged, names, kinds, problems, find)
+
+
+def _read_lines(connection: DuckDBPyConnection, original: Path, lines: Path) -> Problems:
+    """One line of the file a row. No text in JSON holds the delimiter: it is a control character."""
+    query = (
+        f"SELECT line FROM read_csv({quote_text(original)}, auto_detect=false, header=false,"
+        f" delim='\x01', quote='', escape='', columns={{'line': 'VARCHAR'}}, strict_mode=false,"
+        f" max_line_size={MAX_LINE_BYTES}, store_rejects=true, rejects_limit=0)"
+        " WHERE trim(line, ' \t\r') <> ''"
+    )
+    copy_rows(connection, query, lines, 1)
+    return read_rejects(connection, original)
+
+
+def _check_lines(connection: DuckDBPyConnection, source: str, problems: Problems) -> None:
+    checks = [
+        ("NOT json_valid(line)", "not a JSON object", "json"),
+        ("json_valid(line) AND json_type(line) <> 'OBJECT'", "not a JSON object", "json"),
+        (
+            "json_valid(line) AND json_type(line) = 'OBJECT'"
+            " AND len(json_keys(line)) <> len(list_distinct(json_keys(line)))",
+            "a key is used twice",
+            "duplicate_key",
+        ),
+    ]
+    for condition, message, kind in checks:
+        rows = _list_rows(connection, source, condition)
+        total = len(rows) if len(rows) < MAX_PROBLEMS else _count(connection, source, condition)
+        problems.add([Problem(message, kind, row=row) for row in rows], total)
+    # DuckDB lets trailing commas, NaN and Infinity pass. The few lines that may hold one are
+    # parsed again, strictly.
+    suspect = r"regexp_matches(line, ',\s*[}\]]|(?i:nan|inf)')"
+    cursor = connection.cursor().execute(
+        f"SELECT file_row_number + 1, line FROM {source} WHERE json_valid(line) AND {suspect}"
+    )
+    while batch := cursor.fetchmany(1000):
+        for row, line in batch:
+            if not _is_strict(line):
+                problems.add([Problem("NaN, Infinity or a stray comma", "json", row=row)])
+
+
+def _is_strict(line: str) -> bool:
+    try:
+        json.loads(line, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _list_rows(connection: DuckDBPyConnection, source: str, condition: str) -> list[int]:
+    query = (
+        f"SELECT file_row_number + 1 FROM {source} WHERE {condition}"
+        f" ORDER BY 1 LIMIT {MAX_PROBLEMS}"
+    )
+    return [row for (row,) in connection.execute(query).fetchall()]
+
+
+def _count(connection: DuckDBPyConnection, source: str, condition: str) -> int:
+    query = f"SELECT count(*) FROM {source} WHERE {condition}"
+    return int(connection.execute(query).fetchall()[0][0])
+
+
+def _list_keys(connection: DuckDBPyConnection, source: str) -> list[str]:
+    """In the order of their first appearance."""
+    rows = connection.execute(
+        "SELECT key FROM (SELECT unnest(keys) AS key, file, unnest(range(len(keys))) AS place"
+        " FROM (SELECT json_keys(line) AS keys, min(file_row_number) AS file"
+        f" FROM {source} GROUP BY 1)) GROUP BY key ORDER BY min(file), min(place)"
+    ).fetchall()
+    return [key for (key,) in rows]
+
+
+def _read_cells(
+    connection: DuckDBPyConnection, source: str, names: list[str], staged: Path, problems: Problems
+) -> list[ColumnKind]:
+    """Write the cells as text. The kind of a column is that of most of its cells."""
+    typed = staged.with_name("typed.parquet")
+    pointers = ", ".join(quote_text("/" + _escape(name)) for name in names)
+    cells = ", ".join(f"cells[{i + 1}] AS c{i}" for i in range(len(names)))
+    types = ", ".join(f"{_kind_of(f'types[{i + 1}]')} AS t{i}" for i in range(len(names)))
+    query = (
+        f"SELECT {cells}, {types} FROM (SELECT json_extract_string(line, [{pointers}]) AS cells,"
+        f" json_type(line, [{pointers}]) AS types FROM {source})"
+    )
+    copy_rows(connection, query, typed, 2 * len(names))
+    kinds = [
+        _choose_kind(connection, typed, i, name, problems) for i, name in enumerate(names)
+    ]
+    columns = ", ".join(
+        f"CASE WHEN t{i} = {quote_text(kind)} THEN c{i} END AS c{i}" for i, kind in enumerate(kinds)
+    )
+    table = f"read_parquet({quote_text(typed)})"
+    copy_rows(connection, f"SELECT {columns} FROM {table}", staged, len(names))
+    typed.unlink()
+    return kinds
+
+
+def _kind_of(json_type: str) -> str:
+    return (
+        f"CASE WHEN {json_type} = 'VARCHAR' THEN 'text' WHEN {json_type} = 'BOOLEAN' THEN 'boolean'"
+        f" WHEN {json_type} IN ('OBJECT', 'ARRAY') THEN 'nested'"
+        f" WHEN {json_type} <> 'NULL' THEN 'number' END"
+    )
+
+
+def _escape(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _choose_kind(
+    connection: DuckDBPyConnection, typed: Path, i: int, name: str, problems: Problems
+) -> ColumnKind:
+    source = f"read_parquet({quote_text(typed)}, file_row_number=true)"
+    counts: dict[str, int] = dict(
+        connection.execute(
+            f"SELECT t{i}, count(*) FROM {source} WHERE t{i} IS NOT NULL GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+    )
+    kind = max(KINDS, key=lambda kind: counts.get(kind, 0))
+    odd = sum(counts.values()) - counts.get(kind, 0)
+    if odd:
+        rows = connection.execute(
+            f"SELECT file_row_number + 1, t{i} FROM {source} WHERE t{i} <> {quote_text(kind)}"
+            f" ORDER BY 1 LIMIT {MAX_PROBLEMS}"
+        ).fetchall()
+        problems.add([_describe(row, name, own, kind) for row, own in rows], odd)
+    return KINDS[kind]
+
+
+def _describe(row: int, name: str, kind: str, expected: str) -> Problem:
+    message = f"{kind} in a {expected} column"
+    return Problem(message, "nested" if kind == "nested" else "mixed_column", row=row, column=name)
+
+
+def _find_lines(original: Path, rows: list[int]) -> list[int]:
+    """Rows are the lines that are not blank."""
+    wanted, lines, row = iter(rows), [], 0
+    next_row = next(wanted, None)
+    with original.open("rb") as file:
+        for line, text in enumerate(file, 1):
+            row += bool(text.removeprefix(b"\xef\xbb\xbf").strip())
+            while next_row == row:
+                lines.append(line)
+                next_row = next(wanted, None)
+            if next_row is None:
+                break
+    return lines + [row] * (len(rows) - len(lines))

@@ -1,0 +1,139 @@
+"""What is known of each column of a table form.
+
+Text is a category where it has at most 10,000 distinct values, at most max(20, half the rows) of
+them, and 64 characters on average. Distinct values are counted exactly up to 100,000; beyond that
+the number is an estimate.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+from duckdb import DuckDBPyConnection
+
+from app.datasets.staging import quote_name, quote_text
+from app.specs.columns import Column
+from app.specs.data import ColumnKind
+
+COLUMNS_PER_QUERY = 50
+MAX_CATEGORIES = 10_000
+MAX_CATEGORY_LENGTH = 64
+MAX_VALUES = 100
+MAX_VALUE_LENGTH = 256
+COUNTED_EXACTLY = 100_000
+EXACT_INTEGERS = 2**53
+
+
+@dataclass(frozen=True)
+class Totals:
+    rows: int
+    present: int
+    first_missing_row: int | None
+    distinct: int  # an estimate
+    mean_length: float | None
+    min: float | None
+    max: float | None
+    mean: float | None
+    whole: bool | None
+
+
+@dataclass(frozen=True)
+class Values:
+    distinct: int
+    rarest: int
+    common: list[tuple[str, int]]
+
+
+def count_rows(connection: DuckDBPyConnection, table: Path) -> int:
+    query = f"SELECT count(*) FROM read_parquet({quote_text(table)})"
+    return int(connection.execute(query).fetchall()[0][0])
+
+
+def measure_columns(
+    connection: DuckDBPyConnection, table: Path, names: Sequence[str], kinds: Sequence[ColumnKind]
+) -> list[Column]:
+    columns: list[Column] = []
+    for start in range(0, len(names), COLUMNS_PER_QUERY):
+        batch = list(zip(names, kinds, strict=True))[start : start + COLUMNS_PER_QUERY]
+        all_totals = _total(connection, table, batch)
+        for (name, kind), totals in zip(batch, all_totals, strict=True):
+            columns.append(_describe(connection, table, name, kind, totals))
+    return columns
+
+
+def _total(
+    connection: DuckDBPyConnection, table: Path, batch: Sequence[tuple[str, ColumnKind]]
+) -> list[Totals]:
+    parts = [part for name, kind in batch for part in _total_column(quote_name(name), kind)]
+    source = f"read_parquet({quote_text(table)}, file_row_number=true)"
+    row = connection.execute(f"SELECT {', '.join(parts)} FROM {source}").fetchall()[0]
+    width = len(parts) // len(batch)
+    return [Totals(*row[start : start + width]) for start in range(0, len(row), width)]
+
+
+def _total_column(cell: str, kind: ColumnKind) -> list[str]:
+    number = kind == "number"
+    return [
+        "count(*)",
+        f"count({cell})",
+        f"min(file_row_number) FILTER (WHERE {cell} IS NULL) + 1",
+        f"approx_count_distinct({cell})",
+        "NULL" if number else f"avg(length({cell}))",
+        f"min({cell})" if number else "NULL",
+        f"max({cell})" if number else "NULL",
+        f"favg({cell})" if number else "NULL",
+        f"bool_and({cell} = floor({cell}) AND abs({cell}) <= {EXACT_INTEGERS})"
+        if number
+        else "NULL",
+    ]
+
+
+def _describe(
+    connection: DuckDBPyConnection, table: Path, name: str, kind: ColumnKind, totals: Totals
+) -> Column:
+    integer = kind == "number" and bool(totals.whole)
+    if totals.distinct <= COUNTED_EXACTLY:
+        values = _list_values(connection, table, name, kind)
+    else:
+        values = Values(min(totals.distinct, totals.present), 0, [])
+    if kind == "text" and _is_category(totals, values.distinct):
+        kind = "category"
+    listed = kind != "time" and (kind != "number" or integer)
+    return Column(
+        name=name,
+        kind=kind,
+        integer=integer,
+        missing=totals.rows - totals.present,
+        first_missing_row=totals.first_missing_row,
+        distinct=values.distinct,
+        rarest=values.rarest,
+        min=totals.min,
+        max=totals.max,
+        mean=totals.mean if totals.mean is not None and isfinite(totals.mean) else None,
+        values=values.common if listed else [],
+    )
+
+
+def _is_category(totals: Totals, distinct: int) -> bool:
+    few = distinct <= MAX_CATEGORIES and distinct <= max(20, totals.rows / 2)
+    return few and (totals.mean_length or 0) <= MAX_CATEGORY_LENGTH
+
+
+def _list_values(
+    connection: DuckDBPyConnection, table: Path, name: str, kind: ColumnKind
+) -> Values:
+    cell = quote_name(name)
+    counted = (
+        f"SELECT {cell} AS cell, count(*) AS n FROM read_parquet({quote_text(table)})"
+        f" WHERE {cell} IS NOT NULL GROUP BY 1"
+    )
+    text = "format('{:.0f}', cell)" if kind == "number" else "cell"
+    distinct, rarest = connection.execute(
+        f"SELECT count(*), coalesce(min(n), 0) FROM ({counted})"
+    ).fetchall()[0]
+    rows = connection.execute(
+        f"SELECT {text}, n FROM ({counted})"
+        f" WHERE length({text}) <= {MAX_VALUE_LENGTH} ORDER BY n DESC, cell LIMIT {MAX_VALUES}"
+    ).fetchall()
+    return Values(distinct, rarest, [(value, count) for value, count in rows])
