@@ -44,7 +44,7 @@ def show(value: Any) -> str:
         case float():
             return f"{value:.6g}"
         case str():
-            return " ".join(value.split())
+            return "".join(char if char.isprintable() else " " for char in value)
         case _:
             return str(value)
 

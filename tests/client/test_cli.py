@@ -1,0 +1,153 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from client.cli import app
+from tests.client.conftest import ScriptedServer, answer
+from tests.client.test_feed import frame, stream
+
+ID = "job_" + "0" * 32
+
+
+def make_job(**changes: Any) -> dict[str, Any]:
+    progress = {"step": 40, "total_steps": 100, "epoch": 4.0, "eta_seconds": 6.0}
+    empty = dict.fromkeys(
+        ("phase", "requested", "reason", "error", "started_at", "finished_at", "queue_position")
+    )
+    return {
+        **empty,
+        "id": ID,
+        "name": "a job",
+        "model": "mlp",
+        "status": "running",
+        "progress": progress,
+        "attempt": 1,
+        "evaluation": None,
+        "created_at": "2026-01-31T12:00:00.123456Z",
+        **changes,
+    }
+
+
+@pytest.fixture
+def run(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("TRAINSMITH_URL", server.url)
+    monkeypatch.setenv("TRAINSMITH_API_KEY", "ts_test")
+
+    def invoke(*arguments: str, input: str | None = None) -> Result:
+        return CliRunner().invoke(app, arguments, input=input)
+
+    return invoke
+
+
+def test_json_is_what_the_api_says(server: ScriptedServer, run: Any) -> None:
+    server.script = [answer(200, make_job())]
+    result = run("jobs", "show", ID, "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == make_job()
+
+
+def test_a_job_is_shown_as_fields(server: ScriptedServer, run: Any) -> None:
+    server.script = [answer(200, make_job())]
+    result = run("jobs", "show", ID)
+    assert "step 40/100  epoch 4.0  0:06 left" in result.stdout
+
+
+def test_a_list_shows_a_row_per_job(server: ScriptedServer, run: Any) -> None:
+    server.script = [answer(200, {"data": [make_job()], "next_cursor": None})]
+    header, row = run("jobs", "list", "--status", "running").stdout.splitlines()
+    assert header.split() == ["ID", "NAME", "MODEL", "STATUS", "STEP", "CREATED"]
+    assert row.startswith(ID)
+    assert "40/100" in row
+    assert "status=running" in server.seen[0].path
+
+
+def test_an_api_error_is_one_line_and_exit_code_1(server: ScriptedServer, run: Any) -> None:
+    server.script = [answer(404, {"type": "/problems/not-found", "detail": "No such job."})]
+    result = run("jobs", "show", "job_x")
+    assert result.exit_code == 1
+    assert result.stderr == "trainsmith: No such job. [404 not-found]\n"
+    assert result.stdout == ""
+
+
+def test_no_key_is_one_line_and_exit_code_1(
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("TRAINSMITH_API_KEY")
+    monkeypatch.chdir(tmp_path)
+    result = run("jobs", "list")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("trainsmith: no API key for http")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["jobs", "show"], ["jobs", "foo"], ["datasets", "upload", "?"]]
+)
+def test_a_wrong_command_line_is_exit_code_2(run: Any, arguments: list[str]) -> None:
+    assert run(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{"])
+def test_a_spec_that_is_no_object_is_exit_code_2(run: Any, text: str) -> None:
+    assert run("jobs", "submit", "-", input=text).exit_code == 2
+
+
+def test_a_spec_may_come_from_stdin_and_be_changed(server: ScriptedServer, run: Any) -> None:
+    server.script = [answer(201, make_job(status="queued"))]
+    spec = json.dumps({"name": "a", "training": {"epochs": 1, "seed": 3}})
+    result = run("jobs", "submit", "-", "--set", "training.epochs=5", input=spec)
+    assert result.stdout == f"{ID}\n"
+    assert json.loads(server.seen[0].body) == {"name": "a", "training": {"epochs": 5, "seed": 3}}
+
+
+POINTS = [["train/loss", 10, 0.5], ["train/loss", 20, 0.25], ["validation/loss", 20, 0.3]]
+FEED = [
+    frame(1, "state", status="queued"),
+    frame(2, "state", status="running", phase="training"),
+    frame(3, "metric", points=POINTS),
+    frame(4, "warning", message="[odd] column"),
+]
+
+
+def test_watching_prints_lines_and_a_curve(server: ScriptedServer, run: Any) -> None:
+    end = frame(5, "state", status="succeeded")
+    done = make_job(status="succeeded", evaluation={"metrics": {"test/accuracy": 0.97}})
+    server.script = [stream(*FEED, end), answer(200, make_job()), answer(200, done)]
+    result = run("jobs", "watch", ID)
+    assert result.exit_code == 0, result.stderr
+    for text in ("running: training", "warning: [odd] column", "● validation/loss", "0.97"):
+        assert text in result.stdout
+
+
+def test_watching_a_job_that_fails_is_exit_code_3(server: ScriptedServer, run: Any) -> None:
+    end = frame(5, "state", status="failed", reason="data_error")
+    error = {"message": "column 'a' is constant", "hint": "drop it"}
+    failed = make_job(status="failed", reason="data_error", error=error)
+    server.script = [stream(*FEED, end), answer(200, make_job()), answer(200, failed)]
+    result = run("jobs", "watch", ID)
+    assert result.exit_code == 3
+    assert "column 'a' is constant" in result.stdout
+    assert "drop it" in result.stdout
+
+
+def test_watching_as_json_prints_one_event_per_line_and_the_job(
+    server: ScriptedServer, run: Any
+) -> None:
+    done = make_job(status="cancelled")
+    server.script = [stream(*FEED, frame(5, "state", status="cancelled")), answer(200, done)]
+    result = run("jobs", "watch", ID, "--json")
+    assert result.exit_code == 3
+    *events, job = map(json.loads, result.stdout.splitlines())
+    assert [event["seq"] for event in events] == [1, 2, 3, 4, 5]
+    assert job == done
+
+
+def test_status_says_what_is_wrong(server: ScriptedServer, run: Any) -> None:
+    problem = {"type": "/problems/unavailable", "detail": "redis: no answer"}
+    server.script = [answer(503, problem)]
+    result = run("status")
+    assert result.exit_code == 1
+    assert "redis: no answer" in result.stdout
