@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from client.commands import checkpoints, datasets, jobs
 from client.commands.options import AsJson, open_client
-from client.errors import ApiError, TrainsmithError
+from client.errors import TrainsmithError
 from client.output import note, print_fields, print_json, print_rows
 
 
@@ -76,27 +76,17 @@ def show_models(
 def show_status(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Show whether the server is ready, and what it is doing."""
     client = open_client(ctx)
-    try:
-        readiness, ready = client.ready(), True
-    except ApiError as error:
-        readiness, ready = {"detail": str(error)}, False
+    readiness = client.ready()
+    ready = readiness["status"] == "ok"
     latest = Counter(job["status"] for job in client.jobs.list(limit=100)) if ready else Counter()
     if as_json:
-        print_json({"url": client.url, "ready": ready, "checks": readiness, "jobs": latest})
+        print_json({"url": client.url, **readiness, "latest_jobs": latest})
     else:
         counts = ", ".join(f"{count} {status}" for status, count in latest.items())
-        fields = [("server", client.url), ("ready", ready), *flatten(readiness)]
-        print_fields([*fields, ("latest jobs", counts or "none")])
+        fields = [("server", client.url), ("status", readiness["status"])]
+        print_fields([*fields, *readiness["checks"].items(), ("latest jobs", counts or "none")])
     if not ready:
         raise typer.Exit(1)
-
-
-def flatten(answer: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, value in answer.items():
-        inner = isinstance(value, dict)
-        found += flatten(value, f"{prefix}{name}.") if inner else [(f"{prefix}{name}", value)]
-    return found
 
 
 def show_family(family: dict[str, Any]) -> None:

@@ -42,22 +42,31 @@ class Http:
     def get(self, path: str, params: Params | None = None) -> Any:
         return self.request("GET", path, params=params).json()
 
-    def post(self, path: str, idempotency_key: str | None = None, **content: Any) -> Any:
-        return self.request("POST", path, idempotency_key=idempotency_key, **content).json()
+    def post(self, path: str, *, key: str | None = None, **content: Any) -> Any:
+        """`key`: the Idempotency-Key, which makes it safe to send this more than once."""
+        if key is not None:
+            content |= {"headers": {"Idempotency-Key": key}, "repeatable": True}
+        return self.request("POST", path, **content).json()
 
     def delete(self, path: str) -> None:
         self.request("DELETE", path)
 
+    def look(self, path: str) -> httpx2.Response:
+        """One try, whatever the answer. Raises ConnectionFailed."""
+        try:
+            return self._client.get(path)
+        except httpx2.TransportError as error:
+            raise self.unreachable(error) from error
+
     def request(
-        self, method: str, path: str, *, idempotency_key: str | None = None, **content: Any
+        self, method: str, path: str, *, repeatable: bool | None = None, **content: Any
     ) -> httpx2.Response:
         """Raises ApiError for a refusal and ConnectionFailed when there was no answer.
 
-        A POST is repeated only if it carries an idempotency key or certainly was not sent.
+        What is not `repeatable` (POST, unless told otherwise) is sent again only if it certainly
+        did not arrive.
         """
-        repeatable = method != "POST" or idempotency_key is not None
-        if idempotency_key is not None:
-            content["headers"] = {"Idempotency-Key": idempotency_key}
+        repeatable = method != "POST" if repeatable is None else repeatable
         content["params"] = drop_unset(content.get("params"))
         for tries in count(1):
             try:

@@ -25,12 +25,14 @@ class Jobs:
         Pass your own key to make a repeated call, as of a restarted script, answer the same job.
         """
         key = idempotency_key or uuid.uuid4().hex
-        job: Job = self._http.post(path_of("jobs"), key, json=spec)
+        job: Job = self._http.post(path_of("jobs"), key=key, json=spec)
         return job
 
     def validate(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """Everything that would make the job fail later, found now. Queues nothing."""
-        answer: dict[str, Any] = self._http.post(path_of("jobs", "validate"), json=spec)
+        answer: dict[str, Any] = self._http.post(
+            path_of("jobs", "validate"), json=spec, repeatable=True
+        )
         return answer
 
     def get(self, job_id: str) -> Job:
@@ -52,17 +54,19 @@ class Jobs:
         return read_pages(self._http, path_of("jobs"), params, limit)
 
     def cancel(self, job_id: str) -> Job:
-        return self._act(job_id, "cancel")
+        """Stop for good. A running job saves first: it answers `requested`, and ends soon."""
+        return self._act(job_id, "cancel", repeatable=True)
 
     def pause(self, job_id: str) -> Job:
-        return self._act(job_id, "pause")
+        """Save and stop, until resumed."""
+        return self._act(job_id, "pause", repeatable=True)
 
     def resume(self, job_id: str) -> Job:
         return self._act(job_id, "resume")
 
-    def retry(self, job_id: str) -> Job:
-        """A new job from the same spec."""
-        return self._act(job_id, "retry")
+    def retry(self, job_id: str, idempotency_key: str | None = None) -> Job:
+        """A new job from the same spec. See `create` for the key."""
+        return self._act(job_id, "retry", key=idempotency_key or uuid.uuid4().hex)
 
     def delete(self, job_id: str) -> None:
         self._http.delete(path_of("jobs", job_id))
@@ -97,6 +101,6 @@ class Jobs:
         answer: dict[str, Any] = self._http.get(path_of("jobs", job_id, "evaluation"))
         return answer
 
-    def _act(self, job_id: str, action: str) -> Job:
-        job: Job = self._http.post(path_of("jobs", job_id, action))
+    def _act(self, job_id: str, action: str, **options: Any) -> Job:
+        job: Job = self._http.post(path_of("jobs", job_id, action), **options)
         return job

@@ -6,6 +6,7 @@ from typing import Any
 from client.checkpoints import Checkpoints
 from client.config import find_connection
 from client.datasets import Datasets
+from client.errors import ApiError
 from client.http import Http
 from client.jobs import Jobs
 from client.models import Models
@@ -27,8 +28,11 @@ class Trainsmith:
         self.models = Models(self._http)
 
     def ready(self) -> dict[str, Any]:
-        """What the server says of its parts. Raises ApiError (503) when it is not ready."""
-        answer: dict[str, Any] = self._http.get("/readyz")
+        """`status` is ok once Postgres, Redis and the disk are; `checks` has each of them."""
+        response = self._http.look("/readyz")
+        if response.status_code not in (200, 503):
+            raise ApiError.from_response(response)
+        answer: dict[str, Any] = response.json()
         return answer
 
     def close(self) -> None:

@@ -146,8 +146,9 @@ def test_watching_as_json_prints_one_event_per_line_and_the_job(
 
 
 def test_status_says_what_is_wrong(server: ScriptedServer, run: Any) -> None:
-    problem = {"type": "/problems/unavailable", "detail": "redis: no answer"}
-    server.script = [answer(503, problem)]
+    checks = {"postgres": "ok", "redis": "ConnectionError"}
+    server.script = [answer(503, {"status": "not ready", "checks": checks})]
     result = run("status")
     assert result.exit_code == 1
-    assert "redis: no answer" in result.stdout
+    assert "redis        ConnectionError" in result.stdout
+    assert len(server.seen) == 1

@@ -63,8 +63,15 @@ def test_two_creates_have_two_keys(server: ScriptedServer, client: Trainsmith) -
 def test_a_post_without_a_key_is_not_repeated(server: ScriptedServer, client: Trainsmith) -> None:
     server.script = [Exchange.hang_up]
     with pytest.raises(ConnectionFailed):
-        client.jobs.pause("job_1")
+        client.jobs.resume("job_1")
     assert len(server.seen) == 1
+
+
+def test_asking_twice_to_cancel_is_harmless_and_so_is_repeated(
+    server: ScriptedServer, client: Trainsmith
+) -> None:
+    server.script = [Exchange.hang_up, answer(202, JOB)]
+    assert client.jobs.cancel("job_1") == JOB
 
 
 def test_a_server_that_is_not_there_is_one_line_with_a_hint() -> None:
