@@ -45,6 +45,12 @@ class Forbidden(AppError):
     status_code = 403
 
 
+class QuotaExceeded(AppError):
+    """The project has reached one of its limits."""
+
+    status_code = 403
+
+
 class NotFound(AppError):
     """No such resource."""
 

@@ -73,7 +73,12 @@ def end_streams_on_stop(listener: Listener) -> Callable[[], None]:
 
     for number in before:
         signal.signal(number, hear)
-    return lambda: [signal.signal(number, handler) for number, handler in before.items()] and None
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    return restore
 
 
 def name_operation(route: APIRoute) -> str:

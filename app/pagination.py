@@ -30,7 +30,7 @@ class Page(BaseModel, Generic[T]):
 
 def fetch_page(
     session: Session,
-    query: Select[tuple[Row]],
+    query: Select[Row],
     key: InstrumentedAttribute[str],
     limit: int,
     cursor: str | None,

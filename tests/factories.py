@@ -7,7 +7,7 @@ from app.datasets.tables import Dataset
 from app.db import transaction
 from app.ids import new_id
 from app.jobs import lifecycle
-from app.jobs.lifecycle import Lease
+from app.jobs.leases import Lease
 from app.projects import service as projects
 from app.specs.columns import Column
 

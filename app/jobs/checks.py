@@ -5,29 +5,22 @@ resolved spec resolves to itself.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
 
 from app.datasets.tables import Dataset
-from app.errors import FieldError, ValidationError, field_error
-from app.jobs.sizes import Rows, count_parameters, count_rows, refuse_oversize
+from app.errors import FieldError
+from app.jobs.defaults import fill
+from app.jobs.findings import Findings, Loc
+from app.jobs.sizes import Rows, count_outputs, count_rows, count_width, refuse_oversize
 from app.specs import JobSpec
 from app.specs.columns import Column
-from app.specs.losses import (
-    CLASSIFICATION_LOSSES,
-    REGRESSION_LOSSES,
-    BinaryCrossEntropySpec,
-    CrossEntropySpec,
-    MSESpec,
-)
 from app.specs.models import Task
-from app.specs.training import CLASSIFICATION_METRICS, DEFAULT_METRICS, REGRESSION_METRICS
 
 MAX_CLASSES = 10_000
+MAX_WIDTH = 100_000  # numbers per row, once categories are encoded
 MAX_AUTO_CLASSES = 20  # whole numbers with more distinct values are predicted as numbers
 UNUSABLE = ("text", "time")
-Loc = list[str | int]
 
 
 @dataclass(frozen=True)
@@ -39,22 +32,6 @@ class Plan:
     parameter_count: int
     memory_bytes: int
     warnings: list[FieldError]
-
-
-@dataclass
-class Findings:
-    errors: list[FieldError] = field(default_factory=list)
-    warnings: list[FieldError] = field(default_factory=list)
-
-    def refuse(self, loc: Loc, message: str) -> None:
-        self.errors.append(field_error(loc, message))
-
-    def warn(self, loc: Loc, message: str) -> None:
-        self.warnings.append(field_error(loc, message, "warning"))
-
-    def stop(self) -> None:
-        if self.errors:
-            raise ValidationError("The spec does not fit the dataset.", self.errors)
 
 
 @dataclass(frozen=True)
@@ -87,11 +64,13 @@ def resolve(spec: JobSpec, dataset: Dataset, test_dataset: Dataset | None) -> Pl
         check_test_table(found, spec, table, test, [*(c.name for c in inputs), target.name])
     found.stop()
     resolved = fill(found, spec, target, task, [column.name for column in inputs])
-    rows = count_rows(resolved, table.rows - target.missing, test and _usable(test, target.name))
+    test_rows = None if test is None else test.rows - test.columns[target.name].missing
+    rows = count_rows(resolved, table.rows - target.missing, test_rows)
     check_rows(found, resolved, rows)
     found.stop()
-    parameters = count_parameters(resolved, inputs, target.distinct)
-    memory = refuse_oversize(resolved, parameters)
+    width = count_width(inputs)
+    parameters = resolved.model.parameter_count(width, count_outputs(resolved, target.distinct))
+    memory = refuse_oversize(resolved, parameters, rows.usable, width)
     return Plan(resolved, rows, parameters, memory, found.warnings)
 
 
@@ -104,11 +83,6 @@ def _absent(name: str, columns: Iterable[str]) -> str:
 def _quote(names: Sequence[str]) -> str:
     shown = ", ".join(repr(name) for name in names[:8])
     return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown
-
-
-def _usable(table: Table, target: str) -> int:
-    column = table.columns.get(target)
-    return table.rows - (column.missing if column else 0)
 
 
 # ---------------------------------------------------------------- inputs
@@ -125,6 +99,13 @@ def find_inputs(found: Findings, spec: JobSpec, table: Table) -> list[Column]:
             found.refuse(["dataset", "inputs", i], _absent(name, table.columns))
     columns = [table.columns[name] for name in names if name in table.columns]
     refuse_unusable(found, columns, table.rows, explicit=listed is not None)
+    if count_width(columns) > MAX_WIDTH:
+        widest = max(columns, key=lambda column: column.distinct)
+        found.refuse(
+            ["dataset", "inputs"],
+            f"the inputs become more than {MAX_WIDTH:,} numbers per row, {widest.distinct:,} of "
+            f"them from column {widest.name!r}; leave columns with very many categories out",
+        )
     constant = [c.name for c in columns if c.distinct == 1]
     if constant:
         found.warn(["dataset", "inputs"], f"{_quote(constant)} never change: they teach nothing")
@@ -230,98 +211,7 @@ def _alike(wanted: Column, column: Column, rows: int) -> bool:
     return column.kind == wanted.kind or (wanted.kind in labels and column.kind in labels)
 
 
-# ---------------------------------------------------------------- filling in
-
-
-def fill(found: Findings, spec: JobSpec, target: Column, task: Task, inputs: list[str]) -> JobSpec:
-    test = spec.dataset.split.test
-    if test is None:
-        test = 0.0 if spec.dataset.test_id else 0.1
-    split = spec.dataset.split.model_copy(update={"test": test})
-    stratify = choose_stratify(
-        found, split.stratify, target, task, 1 + (test > 0) + (split.validation > 0)
-    )
-    split = split.model_copy(update={"stratify": stratify})
-    dataset = spec.dataset.model_copy(update={"inputs": inputs, "split": split})
-    model = spec.model.model_copy(update={"task": task} if spec.model.type == "mlp" else {})
-    return spec.model_copy(
-        update={
-            "model": model,
-            "dataset": dataset,
-            "training": spec.training.model_copy(
-                update={"loss": choose_loss(found, spec, task, target.distinct)}
-            ),
-            "evaluation": spec.evaluation.model_copy(
-                update={"metrics": choose_metrics(found, spec, task)}
-            ),
-        }
-    )
-
-
-def choose_stratify(
-    found: Findings, asked: bool | None, target: Column, task: Task, parts: int
-) -> bool:
-    loc: Loc = ["dataset", "split", "stratify"]
-    if task == "regression":
-        if asked:
-            found.refuse(loc, "only classes can be stratified; leave it out for regression")
-        return False
-    if asked is False or target.rarest >= parts:
-        return asked is not False
-    message = (
-        f"the rarest class of {target.name!r} has {target.rarest} rows for {parts} parts of the "
-        "data"
-    )
-    if asked:
-        found.refuse(loc, f"{message}; remove that class, or set stratify to false")
-    else:
-        found.warn(loc, f"{message}, so class shares are not kept equal")
-    return False
-
-
-def choose_loss(found: Findings, spec: JobSpec, task: Task, classes: int) -> Any:
-    loss = spec.training.loss
-    if loss == "auto":
-        if task == "regression":
-            return MSESpec()
-        return BinaryCrossEntropySpec() if classes == 2 else CrossEntropySpec()
-    fitting = REGRESSION_LOSSES if task == "regression" else CLASSIFICATION_LOSSES
-    if loss.type not in fitting:
-        found.refuse(["training", "loss"], f"{loss.type} does not fit {task}: use {fitting}")
-    elif loss.type == "binary_cross_entropy" and classes != 2:
-        found.refuse(
-            ["training", "loss"], f"the target has {classes} classes, not 2: use cross_entropy"
-        )
-    return loss
-
-
-def choose_metrics(found: Findings, spec: JobSpec, task: Task) -> list[str]:
-    fitting = REGRESSION_METRICS if task == "regression" else CLASSIFICATION_METRICS
-    listed = spec.evaluation.metrics
-    for i, name in enumerate(listed or []):
-        if name not in fitting:
-            found.refuse(["evaluation", "metrics", i], f"{name} does not fit {task}: use {fitting}")
-    metrics: list[str] = list(dict.fromkeys(listed or DEFAULT_METRICS[task]))
-    for loc, monitor in _monitors(found, spec):
-        name = monitor.removeprefix("validation/")
-        if name != "loss" and name not in fitting:
-            found.refuse(loc, f"{monitor} does not fit {task}: use loss or one of {fitting}")
-        elif name != "loss" and name not in metrics:
-            metrics.append(name)
-    return metrics
-
-
-def _monitors(found: Findings, spec: JobSpec) -> list[tuple[Loc, str]]:
-    monitors: list[tuple[Loc, str]] = [(["checkpoints", "monitor"], spec.checkpoints.monitor)]
-    stopping = spec.training.early_stopping
-    if stopping is not None:
-        monitors.append((["training", "early_stopping", "metric"], stopping.metric))
-        if spec.dataset.split.validation == 0:
-            found.refuse(
-                ["training", "early_stopping"],
-                "early stopping watches the validation rows, and split.validation is 0",
-            )
-    return monitors
+# ---------------------------------------------------------------- rows
 
 
 def check_rows(found: Findings, spec: JobSpec, rows: Rows) -> None:

@@ -44,7 +44,9 @@ class JobSummary(BaseModel):
 
 class JobDetail(JobSummary):
     error: dict[str, Any] | None = Field(description="`message`, and `hint`: what to change.")
-    queue_position: int | None = Field(description="1 is next. Null unless queued.")
+    queue_position: int | None = Field(
+        description="1 is next. Null unless queued and free to start."
+    )
     failures: int = Field(description="Attempts that failed on their own.")
     losses: int = Field(description="Attempts whose worker was lost.")
     spec: StoredSpec = Field(description="The effective spec, with every default filled in.")
@@ -62,7 +64,9 @@ class ValidationOut(BaseModel):
 
     spec: StoredSpec
     parameter_count: int = Field(description="At most: categories are counted over all rows.")
-    memory_bytes: int = Field(description="Estimate for weights, gradients and optimizer state.")
+    memory_bytes: int = Field(
+        description="Estimate for weights, gradients, optimizer state and data."
+    )
     rows: dict[str, int] = Field(description="Rows of each part of the data.")
     warnings: list[Notice]
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import NamedTuple
 
-from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app.datasets.tables import Dataset
@@ -17,13 +17,16 @@ from app.errors import (
     Conflict,
     FieldError,
     IdempotencyKeyReused,
+    QuotaExceeded,
     ValidationError,
     field_error,
 )
 from app.jobs import lifecycle
 from app.jobs.checks import Plan, resolve
+from app.jobs.fairness import due_jobs
 from app.jobs.tables import TERMINAL, Job, JobStatus, Requested
 from app.pagination import fetch_page
+from app.projects.tables import Project
 from app.specs import JobSpec
 from app.storage import get_path, job_key
 
@@ -111,6 +114,7 @@ def _add(
     digest: str,
     retry_of: str | None = None,
 ) -> Job:
+    refuse_full_queue(session, project_id)
     job = Job(
         project_id=project_id,
         name=spec.name,
@@ -127,6 +131,21 @@ def _add(
     lifecycle.add(session, job)
     session.refresh(job)
     return job
+
+
+def refuse_full_queue(session: Session, project_id: str) -> None:
+    cap = session.scalar(select(Project.max_queued).where(Project.id == project_id))
+    if cap is None:
+        return
+    # Parallel submits would all count the same number: those of a capped project take turns.
+    session.execute(
+        select(Project.id).where(Project.id == project_id).with_for_update(key_share=True)
+    )
+    queued = select(func.count()).where(
+        Job.project_id == project_id, Job.status == JobStatus.QUEUED
+    )
+    if (session.scalar(queued) or 0) >= cap:
+        raise QuotaExceeded(f"This project may have {cap} queued jobs, and it has them.")
 
 
 # ---------------------------------------------------------------- looking
@@ -166,9 +185,9 @@ def find_queue_position(session: Session, job: Job) -> int | None:
     """How many claims until this job's turn, over all projects."""
     if job.status is not JobStatus.QUEUED:
         return None
-    ahead = or_(Job.priority > job.priority, and_(Job.priority == job.priority, Job.id < job.id))
-    query = select(func.count()).where(Job.status == JobStatus.QUEUED, ahead)
-    return (session.scalar(query) or 0) + 1
+    due = due_jobs().subquery()
+    numbered = select(due.c.id, func.row_number().over().label("position")).subquery()
+    return session.scalar(select(numbered.c.position).where(numbered.c.id == job.id))
 
 
 # ---------------------------------------------------------------- steering

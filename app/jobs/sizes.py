@@ -20,11 +20,15 @@ class Rows:
 
 
 def count_rows(spec: JobSpec, usable: int, test_usable: int | None) -> Rows:
+    """As the worker divides them: a part that is asked for is never empty."""
     split = spec.dataset.split
-    validation = round(usable * split.validation)
-    test = round(usable * (split.test or 0))
-    train = usable - validation - test
+    validation, test = _share(usable, split.validation), _share(usable, split.test or 0)
+    train = max(0, usable - validation - test)
     return Rows(usable, train, validation, test if test_usable is None else test_usable)
+
+
+def _share(rows: int, share: float) -> int:
+    return max(1, round(rows * share)) if share > 0 else 0
 
 
 def count_outputs(spec: JobSpec, classes: int) -> int:
@@ -32,10 +36,15 @@ def count_outputs(spec: JobSpec, classes: int) -> int:
     return classes if loss != "auto" and loss.type == "cross_entropy" else 1
 
 
-def count_parameters(spec: JobSpec, inputs: Sequence[Column], classes: int) -> int:
-    """At most: the columns of categories are counted over all rows, not the training rows."""
-    width = sum(1 if column.kind == "number" else column.distinct for column in inputs)
-    return spec.model.parameter_count(width, count_outputs(spec, classes))
+def count_width(inputs: Sequence[Column]) -> int:
+    """Numbers per row that a model sees: one for a number, one for each value of the others.
+
+    At most: values are counted over all rows, not the training rows alone.
+    """
+    return sum(
+        1 if column.kind == "number" else column.distinct + (column.missing > 0)
+        for column in inputs
+    )
 
 
 def count_optimizer_states(spec: JobSpec) -> int:
@@ -50,18 +59,19 @@ def count_optimizer_states(spec: JobSpec) -> int:
             return 2
 
 
-def estimate_bytes(spec: JobSpec, parameters: int) -> int:
-    """Weights, gradients and optimizer state."""
-    return parameters * FLOAT_BYTES * (2 + count_optimizer_states(spec))
+def estimate_bytes(spec: JobSpec, parameters: int, rows: int, width: int) -> int:
+    """Weights, their gradients, the optimizer's state, and the encoded rows."""
+    return FLOAT_BYTES * (parameters * (2 + count_optimizer_states(spec)) + rows * width)
 
 
-def refuse_oversize(spec: JobSpec, parameters: int) -> int:
+def refuse_oversize(spec: JobSpec, parameters: int, rows: int, width: int) -> int:
     """The estimate, where it is within the limit of this server. Raises ResourceLimit."""
-    needed, limit = estimate_bytes(spec, parameters), get_settings().max_job_bytes
+    needed, limit = estimate_bytes(spec, parameters, rows, width), get_settings().max_job_bytes
     if needed > limit:
         message = (
-            f"{parameters} parameters need about {needed} bytes with their gradients and "
-            f"optimizer state; this server allows {limit}; make the model smaller"
+            f"{parameters:,} parameters and {rows:,} rows of {width:,} numbers need about "
+            f"{needed:,} bytes; this server allows {limit:,}; make the model smaller, or leave "
+            "columns out"
         )
         raise ResourceLimit(message, [field_error(["model"], message, "resource_limit")])
     return needed

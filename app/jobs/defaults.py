@@ -1,0 +1,119 @@
+"""Fills in what a spec leaves open, where only the data can tell what is meant."""
+
+from collections.abc import Sequence
+
+from app.jobs.findings import Findings, Loc
+from app.specs import JobSpec
+from app.specs.columns import Column
+from app.specs.losses import (
+    CLASSIFICATION_LOSSES,
+    REGRESSION_LOSSES,
+    BinaryCrossEntropySpec,
+    CrossEntropySpec,
+    LossSpec,
+    MSESpec,
+)
+from app.specs.models import Task
+from app.specs.training import (
+    CLASSIFICATION_METRICS,
+    DEFAULT_METRICS,
+    REGRESSION_METRICS,
+    MetricName,
+)
+
+
+def fill(found: Findings, spec: JobSpec, target: Column, task: Task, inputs: list[str]) -> JobSpec:
+    test = spec.dataset.split.test
+    if test is None:
+        test = 0.0 if spec.dataset.test_id else 0.1
+    split = spec.dataset.split.model_copy(update={"test": test})
+    stratify = choose_stratify(
+        found, split.stratify, target, task, 1 + (test > 0) + (split.validation > 0)
+    )
+    split = split.model_copy(update={"stratify": stratify})
+    dataset = spec.dataset.model_copy(update={"inputs": inputs, "split": split})
+    model = spec.model.model_copy(update={"task": task} if spec.model.type == "mlp" else {})
+    return spec.model_copy(
+        update={
+            "model": model,
+            "dataset": dataset,
+            "training": spec.training.model_copy(
+                update={"loss": choose_loss(found, spec, task, target.distinct)}
+            ),
+            "evaluation": spec.evaluation.model_copy(
+                update={"metrics": choose_metrics(found, spec, task)}
+            ),
+        }
+    )
+
+
+def choose_stratify(
+    found: Findings, asked: bool | None, target: Column, task: Task, parts: int
+) -> bool:
+    loc: Loc = ["dataset", "split", "stratify"]
+    if task == "regression":
+        if asked:
+            found.refuse(loc, "only classes can be stratified; leave it out for regression")
+        return False
+    if asked is False or target.rarest >= parts:
+        return asked is not False
+    message = (
+        f"the rarest class of {target.name!r} has {target.rarest} rows for {parts} parts of the "
+        "data"
+    )
+    if asked:
+        found.refuse(loc, f"{message}; remove that class, or set stratify to false")
+    else:
+        found.warn(loc, f"{message}, so class shares are not kept equal")
+    return False
+
+
+def choose_loss(found: Findings, spec: JobSpec, task: Task, classes: int) -> LossSpec:
+    loss = spec.training.loss
+    if loss == "auto":
+        if task == "regression":
+            return MSESpec()
+        return BinaryCrossEntropySpec() if classes == 2 else CrossEntropySpec()
+    fitting = REGRESSION_LOSSES if task == "regression" else CLASSIFICATION_LOSSES
+    if loss.type not in fitting:
+        found.refuse(["training", "loss"], f"{loss.type} does not fit {task}: {_use(fitting)}")
+    elif loss.type == "binary_cross_entropy" and classes != 2:
+        found.refuse(
+            ["training", "loss"], f"the target has {classes} classes, not 2: use cross_entropy"
+        )
+    return loss
+
+
+def choose_metrics(found: Findings, spec: JobSpec, task: Task) -> list[MetricName]:
+    """The ones listed, or the usual ones of the task, and those that something watches."""
+    fitting = REGRESSION_METRICS if task == "regression" else CLASSIFICATION_METRICS
+    listed = spec.evaluation.metrics
+    for i, name in enumerate(listed or []):
+        if name not in fitting:
+            found.refuse(
+                ["evaluation", "metrics", i], f"{name} does not fit {task}: {_use(fitting)}"
+            )
+    metrics = list(dict.fromkeys(listed or DEFAULT_METRICS[task]))
+    for loc, monitor in _monitors(found, spec):
+        watched = monitor.removeprefix("validation/")
+        if watched != "loss" and watched not in fitting:
+            found.refuse(loc, f"{monitor} does not fit {task}: {_use(('loss', *fitting))}")
+        metrics += [name for name in fitting if name == watched and name not in metrics]
+    return metrics
+
+
+def _use(names: Sequence[str]) -> str:
+    return f"use {', '.join(names)}"
+
+
+def _monitors(found: Findings, spec: JobSpec) -> list[tuple[Loc, str]]:
+    monitors: list[tuple[Loc, str]] = [(["checkpoints", "monitor"], spec.checkpoints.monitor)]
+    stopping = spec.training.early_stopping
+    if stopping is not None:
+        monitors.append((["training", "early_stopping", "metric"], stopping.metric))
+        if spec.dataset.split.validation == 0:
+            found.refuse(
+                ["training", "early_stopping"],
+                "early stopping watches the validation rows, and split.validation is 0",
+            )
+    return monitors
