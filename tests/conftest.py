@@ -23,6 +23,7 @@ from tests.factories import Account, make_account
 def stack() -> Iterator[Path]:
     """Both servers and a migrated database, for the whole run. Yields the data folder."""
     home = Path(tempfile.mkdtemp(prefix="ts-"))  # short: a socket's path has at most 107 bytes
+    home.chmod(0o711)  # as `up` makes one itself: for root, PostgreSQL runs as another account
     postgres, redis = EmbeddedPostgres(home), EmbeddedRedis(home)
     try:
         os.environ["TRAINSMITH_HOME"] = str(home)
