@@ -1,0 +1,157 @@
+"""What the engine needs from outside, made small: a table, a request, a reporter that remembers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import torch
+
+from app.specs import JobSpec
+from app.specs.columns import Column
+from worker.engine.reporter import Point, SavedCheckpoint, Stop
+from worker.engine.request import Request, Table
+
+Rows = dict[str, list[Any]]
+
+
+@dataclass
+class Recorder:
+    """A reporter that keeps everything and asks to stop when `stop_when` says so."""
+
+    stop_when: Callable[["Recorder"], Stop | None] = lambda _: None
+    calls: list[tuple[str, Any]] = field(default_factory=list)
+    reads: int = 0  # of `stop`: one per step
+
+    @property
+    def stop(self) -> Stop | None:
+        self.reads += 1
+        return self.stop_when(self)
+
+    def phase(self, name: str) -> None:
+        self.calls.append(("phase", name))
+
+    def progress(self, step: int, total_steps: int, epoch: float, eta: float | None) -> None:
+        self.calls.append(("progress", (step, total_steps, epoch, eta)))
+
+    def metrics(self, points: list[Point]) -> None:
+        self.calls.append(("metrics", points))
+
+    def checkpoint(self, saved: SavedCheckpoint) -> None:
+        self.calls.append(("checkpoint", saved))
+
+    def event(self, kind: str, data: dict[str, Any]) -> None:
+        self.calls.append((kind, data))
+
+    def of(self, kind: str) -> list[Any]:
+        return [value for name, value in self.calls if name == kind]
+
+    @property
+    def points(self) -> list[Point]:
+        """All points but the speed, which is never the same twice."""
+        every = [point for points in self.of("metrics") for point in points]
+        return [point for point in every if point[0] != "train/samples_per_second"]
+
+    @property
+    def checkpoints(self) -> list[SavedCheckpoint]:
+        return self.of("checkpoint")
+
+    @property
+    def warnings(self) -> str:
+        return "\n".join(data["message"] for data in self.of("warning"))
+
+
+def stop_at(step: int, stop: Stop = Stop.PAUSE) -> Recorder:
+    """Asks to stop once `step` steps were made."""
+    return Recorder(lambda recorder: stop if recorder.reads > step else None)
+
+
+def write_table(path: Path, rows: Rows) -> Table:
+    """Numbers become DOUBLE, all else VARCHAR, as at upload."""
+    columns = []
+    with duckdb.connect() as connection:
+        kinds = {}
+        for name, cells in rows.items():
+            number = all(cell is None or isinstance(cell, (int, float)) for cell in cells)
+            kinds[name] = "number" if number else "category"
+            columns.append(Column(name=name, kind=kinds[name]))
+        types = {"number": "DOUBLE", "category": "VARCHAR"}
+        layout = ", ".join(f'"{name}" {types[kind]}' for name, kind in kinds.items())
+        connection.execute(f"CREATE TABLE t ({layout})")
+        marks = ", ".join("?" for _ in rows)
+        cells = list(zip(*rows.values(), strict=True))
+        connection.executemany(f"INSERT INTO t VALUES ({marks})", cells)
+        connection.execute(f"COPY t TO '{path}' (FORMAT parquet)")
+    return Table(path, tuple(columns), "0" * 64)
+
+
+def make_rows(rows: int = 60, classify: bool = True, seed: int = 0) -> Rows:
+    """Three numbers and a category that say most of the target."""
+    generator = torch.Generator().manual_seed(seed)
+    numbers = torch.randn(rows, 3, generator=generator, dtype=torch.float64) * 5 + 20
+    kinds = torch.randint(0, 3, (rows,), generator=generator)
+    score = numbers[:, 0] - 2 * numbers[:, 1] + kinds * 3
+    target: list[Any] = score.tolist()
+    if classify:
+        limits = score.quantile(torch.tensor([1 / 3, 2 / 3], dtype=torch.float64))
+        target = [f"c{int(level)}" for level in torch.bucketize(score, limits)]
+    return {
+        "a": numbers[:, 0].tolist(),
+        "b": numbers[:, 1].tolist(),
+        "c": numbers[:, 2].tolist(),
+        "kind": ["xyz"[kind] for kind in kinds],
+        "y": target,
+    }
+
+
+def make_spec(**parts: Any) -> JobSpec:
+    """`parts` are merged into a small spec, one level deep."""
+    body: dict[str, Any] = {
+        "name": "test",
+        "model": {"type": "logistic"},
+        "dataset": {"id": "ds_" + "0" * 32, "target": "y", "split": {"test": 0.2}},
+        "training": {"epochs": 3, "batch_size": 8, "loss": {"type": "cross_entropy"}},
+        "evaluation": {"metrics": ["accuracy"]},
+    }
+    for name, part in parts.items():
+        body[name] = {**body.get(name, {}), **part} if isinstance(part, dict) else part
+    if body["model"]["type"] == "mlp":
+        body["model"] = {"task": "classification", "hidden": [8], **body["model"]}
+    return JobSpec.model_validate(body)
+
+
+REGRESSION: dict[str, Any] = {
+    "model": {"type": "linear"},
+    "training": {"loss": {"type": "mse"}},
+    "evaluation": {"metrics": ["r2"]},
+}
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Callable[..., Request]:
+    """Makes a request in a folder of its own."""
+    count = 0
+
+    def make(
+        spec: JobSpec | None = None, rows: Rows | None = None, test: Rows | None = None
+    ) -> Request:
+        nonlocal count
+        count += 1
+        job = tmp_path / f"job{count}"
+        (job / "a1").mkdir(parents=True)
+        table = write_table(job / "table.parquet", rows or make_rows())
+        test_table = write_table(job / "test.parquet", test) if test else None
+        spec = spec or make_spec()
+        return Request("job_" + "0" * 32, spec, table, test_table, job / "a1", (), 1)
+
+    return make
+
+
+def next_attempt(request: Request, *resume: Path) -> Request:
+    """The same job again, going on from the checkpoints in `resume`."""
+    number = int(request.folder.name[1:]) + 1
+    folder = request.folder.with_name(f"a{number}")
+    folder.mkdir()
+    return replace(request, folder=folder, resume=resume)

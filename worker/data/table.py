@@ -1,0 +1,81 @@
+"""Reads columns of a dataset's Parquet table into raw columns."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import torch
+
+from app.specs.data import ColumnKind
+from worker.data.features import CellError, RawColumn, to_number, to_text
+from worker.engine.errors import DataError
+
+Columns = dict[str, RawColumn]
+
+
+def read_columns(path: Path, kinds: dict[str, ColumnKind], threads: int) -> Columns:
+    """The columns named in `kinds`, each read as that kind whatever the file holds.
+
+    Raises DataError for a column that is absent and for a cell that is not a number in a number
+    column.
+    """
+    with duckdb.connect(":memory:", config={"threads": threads}) as connection:
+        table = connection.read_parquet(str(path))
+        refuse_absent(kinds, table.columns)
+        arrays = table.select(*map(duckdb.ColumnExpression, kinds)).fetchnumpy()
+    return {name: _to_raw(name, kind, arrays.pop(name)) for name, kind in kinds.items()}
+
+
+def refuse_absent(names: Iterable[str], present: list[str]) -> None:
+    for name in names:
+        if name not in present:
+            raise DataError(
+                f"The dataset has no column {name!r}.",
+                hint=f"Its columns are {', '.join(present[:20])}.",
+            )
+
+
+def _to_raw(name: str, kind: ColumnKind, array: Any) -> RawColumn:
+    if kind == "number" and array.dtype.kind in "fiu":
+        return _refuse_infinite(name, np.ma.filled(array.astype(np.float64), np.nan))
+    cells = [None if cell is np.ma.masked else cell for cell in array.tolist()]
+    if kind != "number":
+        return [cell if isinstance(cell, str) else to_text(cell) for cell in cells]
+    try:
+        numbers = [to_number(cell, name, row) for row, cell in enumerate(cells, start=1)]
+    except CellError as error:
+        raise DataError(
+            f"Column {name!r}, row {error.row}: {error.problem}.",
+            hint="The column holds numbers in the training dataset; correct the cell.",
+        ) from None
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def _refuse_infinite(name: str, values: Any) -> torch.Tensor:
+    bad = np.flatnonzero(np.isinf(values))
+    if len(bad):
+        raise DataError(
+            f"Column {name!r}, row {bad[0] + 1}: is infinite.", hint="Correct or empty the cell."
+        )
+    return torch.from_numpy(values)
+
+
+def count_rows(columns: Columns) -> int:
+    return len(next(iter(columns.values())))
+
+
+def find_missing(values: RawColumn) -> list[int]:
+    """The rows, counted from 0, whose cell is missing."""
+    if isinstance(values, torch.Tensor):
+        return values.isnan().nonzero().squeeze(1).tolist()
+    return [row for row, value in enumerate(values) if value is None]
+
+
+def take_rows(columns: Columns, rows: torch.Tensor) -> Columns:
+    numbers = rows.tolist()
+    return {
+        name: values[rows] if isinstance(values, torch.Tensor) else [values[n] for n in numbers]
+        for name, values in columns.items()
+    }

@@ -1,0 +1,98 @@
+"""Puts the parts of a training run together."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from app.specs.training import MetricName
+from worker import registry
+from worker.data.batches import Batches
+from worker.data.features import ValueTarget
+from worker.data.prepare import Part, Prepared
+from worker.engine.device import choose_autocast
+from worker.engine.errors import UserError
+from worker.engine.evaluate import Scorer
+from worker.engine.request import Request
+from worker.engine.tracking import Best, EarlyStopping
+from worker.engine.trainer import Trainer
+from worker.engine.trainlog import TrainLog
+from worker.engine.warnings import Warnings
+from worker.engine.writer import CheckpointWriter
+from worker.losses import Loss
+
+POINTS = 1000  # of each train/* series, unless training.log_every is set
+
+
+def move(data: Prepared, device: torch.device) -> Prepared:
+    train, validation, test = (
+        Part(part.inputs.to(device), part.targets.to(device))
+        for part in (data.train, data.validation, data.test)
+    )
+    return Prepared(data.features, train, validation, test)
+
+
+def build_loss(request: Request, data: Prepared) -> Loss:
+    spec = request.spec.training.loss
+    if spec == "auto":
+        raise UserError("training.loss is still auto.", hint="Name a loss.")
+    classes = len(data.classes)
+    if spec.type == "binary_cross_entropy" and classes != 2:
+        raise UserError(
+            f"binary_cross_entropy needs a target of two classes, not {classes}.",
+            hint='Set training.loss to {"type": "cross_entropy"}.',
+        )
+    return registry.build_loss(spec)
+
+
+def build_trainer(
+    request: Request, data: Prepared, model: nn.Module, loss: Loss, warnings: Warnings
+) -> Trainer:
+    spec, training = request.spec, request.spec.training
+    reporter, device = warnings.reporter, data.train.inputs.device
+    targets = data.train.targets
+    if isinstance(data.features.target, ValueTarget):
+        targets = data.features.target.encode(targets)
+    shaped = loss.shape_targets(targets)
+    batches = Batches(data.train.inputs, shaped, training.batch_size, training.seed)
+    steps = training.epochs * batches.per_epoch
+    schedule = registry.build_schedule(training.schedule, steps, batches.per_epoch)
+    every = training.log_every or max(1, steps // POINTS)
+    rows_per_step = len(data.train) / batches.per_epoch
+    return Trainer(
+        spec=spec,
+        model=model,
+        loss=loss,
+        optimizer=registry.build_optimizer(training.optimizer, list(model.parameters())),
+        schedule=schedule,
+        batches=batches,
+        validation=build_scorer("validation", request, data, loss, warnings),
+        log=TrainLog(reporter, every, training.optimizer.lr, schedule, rows_per_step),
+        writer=CheckpointWriter(request.folder, reporter),
+        reporter=reporter,
+        warnings=warnings,
+        device=device,
+        autocast=choose_autocast(training.precision, device),
+        best=Best(spec.checkpoints.monitor),
+        early_stopping=EarlyStopping(training.early_stopping),
+    )
+
+
+def build_scorer(
+    name: str, request: Request, data: Prepared, loss: Loss, warnings: Warnings
+) -> Scorer | None:
+    part = data.validation if name == "validation" else data.test
+    stopping = request.spec.training.early_stopping
+    if not len(part):
+        if name == "validation" and stopping is not None:
+            raise UserError(
+                f"early stopping watches {stopping.metric}, but there are no validation rows.",
+                hint="Set dataset.split.validation, or leave training.early_stopping out.",
+            )
+        return None
+    watched = [request.spec.checkpoints.monitor, *([stopping.metric] if stopping else [])]
+    names: list[Any] = [*(request.spec.evaluation.metrics or [])]
+    names += [each.removeprefix("validation/") for each in watched]
+    metrics: Sequence[MetricName] = [each for each in dict.fromkeys(names) if each != "loss"]
+    return Scorer(name, part, data.features.target, loss, tuple(metrics), warnings)

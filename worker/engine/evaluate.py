@@ -1,0 +1,105 @@
+"""Measures a model on rows it was not trained on. N rows, F inputs, O outputs, C classes."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from app.specs.training import MetricName
+from worker import registry
+from worker.data.features import ClassTarget, Target, ValueTarget
+from worker.data.prepare import Part
+from worker.engine.warnings import Warnings
+from worker.losses import Loss
+
+Evaluation = dict[str, Any]  # strict JSON
+
+CHUNK_NUMBERS = 4 * 2**20  # inputs given to the model at once
+CONFUSION_CLASSES = 200  # above this a confusion matrix helps nobody
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores outputs of a model on one part of the data; made once, used every epoch."""
+
+    name: str
+    part: Part
+    target: Target
+    loss: Loss
+    metrics: tuple[MetricName, ...]
+    warnings: Warnings
+
+    def score(self, model: nn.Module) -> dict[str, float]:
+        """Loss and metrics. One that is undefined here is left out, with a warning.
+
+        A loss that is not finite is kept: the caller must look.
+        """
+        return self.score_outputs(predict(model, self.part.inputs))
+
+    def score_outputs(self, outputs: Tensor) -> dict[str, float]:
+        answers = self.target.decode(outputs)
+        scores = [registry.find_metric(name)(answers, self.part.targets) for name in self.metrics]
+        values = torch.stack(
+            [self.measure_loss(outputs).double(), *(s.double() for s in scores)]
+        ).tolist()
+        found = dict(zip(("loss", *self.metrics), values, strict=True))
+        for name in self.metrics:
+            if not math.isfinite(found[name]):
+                del found[name]
+                self.warnings.add(f"{self.name}/{name} is undefined on these rows; left out.")
+        return found
+
+    def measure_loss(self, outputs: Tensor) -> Tensor:
+        targets = self.part.targets
+        if isinstance(self.target, ClassTarget):
+            known = targets < len(self.target.classes)  # no loss is defined for a class unseen
+            outputs, targets = outputs[known], targets[known]
+        else:
+            targets = self.target.encode(targets)
+        return self.loss.compute(outputs, self.loss.shape_targets(targets))
+
+    def confuse(self, model: nn.Module) -> list[list[int]] | None:
+        """Rows: true class; columns: predicted. Rows of classes unseen in training are left out."""
+        if not isinstance(self.target, ClassTarget):
+            return None
+        size = len(self.target.classes)
+        if size > CONFUSION_CLASSES:
+            self.warnings.add(f"No confusion matrix: {size} classes are too many for one.")
+            return None
+        chosen = self.target.decode(predict(model, self.part.inputs)).argmax(1)
+        known = self.part.targets < size
+        cells = self.part.targets[known] * size + chosen[known]
+        matrix: list[list[int]] = (
+            torch.bincount(cells.cpu(), minlength=size * size).view(size, size).tolist()
+        )
+        return matrix
+
+
+def predict(model: nn.Module, inputs: Tensor) -> Tensor:
+    """(N, F) -> (N, O) float32, without dropout."""
+    was_training = model.training
+    model.eval()
+    rows = max(1, CHUNK_NUMBERS // max(1, inputs.shape[1]))
+    with torch.no_grad():
+        outputs = torch.cat([model(chunk) for chunk in torch.split(inputs, rows)])
+    model.train(was_training)
+    return outputs
+
+
+def guess_outputs(target: Target, loss: Loss, train: Part, rows: int) -> Tensor:
+    """What a model would answer that knows the training targets and no inputs: (rows, O)."""
+    if isinstance(target, ValueTarget):
+        return torch.zeros(rows, 1)  # the mean, standardised
+    counts = torch.bincount(train.targets.cpu(), minlength=len(target.classes)).float()
+    logits = counts.log()
+    if loss.outputs(len(target.classes)) == 1:
+        logits = logits[1:] - logits[:1]
+    return logits.expand(rows, -1)
+
+
+def describe_baseline(scorer: Scorer, train: Part) -> dict[str, Any]:
+    outputs = guess_outputs(scorer.target, scorer.loss, train, len(scorer.part))
+    kind = "majority_class" if isinstance(scorer.target, ClassTarget) else "mean"
+    return {"kind": kind, **scorer.score_outputs(outputs.to(scorer.part.targets.device))}

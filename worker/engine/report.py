@@ -1,0 +1,58 @@
+"""The evaluation of a finished training run."""
+
+import copy
+import math
+
+from torch import nn
+
+from worker.data.prepare import Prepared
+from worker.engine.errors import NonFiniteLoss
+from worker.engine.evaluate import Evaluation, Scorer, describe_baseline
+from worker.engine.trainer import Trainer
+from worker.engine.trainlog import TAME
+
+
+def evaluate(trainer: Trainer, data: Prepared, test: Scorer | None) -> Evaluation:
+    """Measure the best weights, or the last where no best is kept; report the test/* points."""
+    model, step = choose_model(trainer)
+    refuse_broken(model, step)
+    validation = trainer.validation.score(model) if trainer.validation else {}
+    tested = test.score(model) if test else None
+    if tested is not None:
+        if not math.isfinite(tested["loss"]):
+            raise NonFiniteLoss(f"The test loss is {tested['loss']}.", hint=TAME)
+        trainer.log.add_scores("test", trainer.step, tested)
+        trainer.log.report()
+    measured = test or trainer.validation
+    return {
+        "task": "classification" if data.classes else "regression",
+        "checkpoint_step": step,
+        "monitor": trainer.spec.checkpoints.monitor if trainer.best_snapshot else None,
+        "validation": validation,
+        "test": tested,
+        "rows": {
+            "train": len(data.train),
+            "validation": len(data.validation),
+            "test": len(data.test),
+        },
+        "classes": list(data.classes),
+        "confusion_matrix": test.confuse(model) if test else None,
+        "baseline": describe_baseline(measured, data.train) if measured else None,
+        "warnings": trainer.warnings.messages,
+    }
+
+
+def choose_model(trainer: Trainer) -> tuple[nn.Module, int]:
+    """The trainer keeps its own weights: its last state is still to be saved."""
+    if trainer.best_snapshot is None or trainer.best.step in (None, trainer.step):
+        return trainer.model, trainer.step
+    model = copy.deepcopy(trainer.model)
+    model.load_state_dict(trainer.best_snapshot.model)
+    assert trainer.best.step is not None
+    return model, trainer.best.step
+
+
+def refuse_broken(model: nn.Module, step: int) -> None:
+    """The last step may break the weights without any loss having shown it."""
+    if not all(param.isfinite().all() for param in model.parameters()):
+        raise NonFiniteLoss(f"The weights are not finite after step {step}.", hint=TAME)

@@ -1,0 +1,99 @@
+"""Carries out one job from its data to its evaluation. Called in a process of its own."""
+
+from pathlib import Path
+
+from torch import nn
+
+from worker import registry
+from worker.data.prepare import prepare
+from worker.engine.build import build_loss, build_scorer, build_trainer, move
+from worker.engine.checkpoint import InvalidCheckpoint, name_checkpoint, read_checkpoint
+from worker.engine.device import choose_device, make_deterministic, seed_everything
+from worker.engine.evaluate import Evaluation
+from worker.engine.report import evaluate
+from worker.engine.reporter import Reporter
+from worker.engine.request import Request, Result
+from worker.engine.snapshot import Snapshot
+from worker.engine.trainer import Trainer
+from worker.engine.warnings import Warnings
+from worker.export.bundle import write_bundle
+
+
+def run(request: Request, reporter: Reporter) -> Result:
+    """Raises UserError, DataError, NonFiniteLoss; OSError if the last checkpoint fails."""
+    make_deterministic(request.threads)
+    device = choose_device(request.spec.resources.device)
+    reporter.phase("preparing")
+    warnings = Warnings(reporter)
+    data = move(prepare(request, warnings), device)
+    loss = build_loss(request, data)
+    outputs = loss.outputs(len(data.classes))
+    seed_everything(request.spec.training.seed)
+    model = registry.build_model(request.spec.model, data.features.width, outputs).to(device)
+    write_bundle(request, data.features, outputs)
+    trainer = build_trainer(request, data, model, loss, warnings)
+    if (known := resume(trainer, request)) is not None:
+        return Result(None, known)
+    test = build_scorer("test", request, data, loss, warnings)
+    try:
+        reporter.phase("training")
+        if (stop := trainer.train()) is not None:
+            return Result(stop)
+        reporter.phase("evaluating")
+        evaluation = evaluate(trainer, data, test)
+        reporter.phase("exporting")
+        trainer.save(evaluation)
+        if failures := trainer.drain():
+            raise failures[0]
+        return Result(None, evaluation)
+    finally:
+        trainer.drain()  # what is on disk is reported, whatever happened
+
+
+# ---------------------------------------------------------------- resuming
+
+
+def resume(trainer: Trainer, request: Request) -> Evaluation | None:
+    """Go on from the newest intact checkpoint, if there is one. Answers the evaluation if that was
+    known already: then nothing is left to do."""
+    for folder in request.resume:
+        name = name_checkpoint(folder)
+        try:
+            snapshot = read_checkpoint(folder)
+            refuse_other_model(snapshot, trainer.model)
+        except InvalidCheckpoint as error:
+            trainer.warnings.add(f"Checkpoint {name} could not be used: {error}.")
+            continue
+        trainer.resume(snapshot, find_best(trainer, request, folder, snapshot))
+        facts = {"checkpoint": name, "step": trainer.step, "rows_repeated": 0, "rows_skipped": 0}
+        trainer.reporter.event("resumed", facts)
+        evaluation: Evaluation | None = snapshot.facts["evaluation"]
+        return evaluation
+    return None
+
+
+def refuse_other_model(snapshot: Snapshot, model: nn.Module) -> None:
+    ours = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    theirs = {name: tensor.shape for name, tensor in snapshot.model.items()}
+    if ours != theirs:
+        raise InvalidCheckpoint("it holds another model")
+
+
+def find_best(
+    trainer: Trainer, request: Request, folder: Path, snapshot: Snapshot
+) -> Snapshot | None:
+    """The best state so far, which may lie in another checkpoint."""
+    best = snapshot.facts["best"]
+    if best["step"] is None:
+        return None
+    if best["step"] == snapshot.facts["step"]:
+        best["checkpoint"] = name_checkpoint(folder)
+        return snapshot
+    try:
+        return read_checkpoint(request.folder.parent / (best["checkpoint"] or "none"))
+    except InvalidCheckpoint as error:
+        trainer.warnings.add(
+            f"The best checkpoint, of step {best['step']}, could not be used: {error}. "
+            "The best is chosen among the steps from here on."
+        )
+        return None

@@ -1,0 +1,103 @@
+"""What a downloaded model carries besides its weights: how to build it and what to feed it."""
+
+import json
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from worker import registry
+from worker.data import features
+from worker.data.features import ClassTarget, Features
+from worker.engine.checkpoint import write_folder
+from worker.engine.request import Request
+from worker.export import predictor
+
+README = """# {name}
+
+Predicts `{target}` ({task}, model family {family}). Every row must hold {inputs}.
+
+```python
+from predict import load
+predictor = load(".")  # needs torch and safetensors
+rows = [{row}]
+print(predictor.predict(rows))
+{proba}```
+
+The same from a shell: `python predict.py rows.csv`. A missing value is None, "" or NA.
+`features.json` is the preprocessing, fitted on the training rows; `config.json` the whole recipe.
+"""
+
+
+def write_bundle(request: Request, fitted: Features, outputs: int) -> None:
+    """Write the folder `bundle` of this attempt, durably, unless it is there."""
+    folder = request.folder / "bundle"
+    if folder.exists():
+        return
+    texts = {
+        "config.json": to_json(describe(request, fitted, outputs)),
+        "features.json": to_json(fitted.to_json()),
+        "predict.py": join_sources(request),
+        "README.md": explain(request, fitted),
+    }
+    write_folder(folder, {name: text.encode() for name, text in texts.items()})
+
+
+def to_json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def describe(request: Request, fitted: Features, outputs: int) -> dict[str, Any]:
+    test = request.test_dataset
+    return {
+        "job": request.job_id,
+        "task": request.task,
+        "model": request.spec.model.model_dump(mode="json"),
+        "inputs": fitted.width,
+        "outputs": outputs,
+        "seed": request.spec.training.seed,
+        "dataset_sha256": request.dataset.sha256,
+        "test_dataset_sha256": test.sha256 if test else None,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "spec": request.spec.model_dump(mode="json"),
+    }
+
+
+def join_sources(request: Request) -> str:
+    """One file out of three; only their imports of each other fall away."""
+    head, body = read_source(Path(predictor.__file__)).split("from __future__", 1)
+    parts = [
+        read_source(Path(features.__file__)),
+        read_source(registry.find_model_source(request.spec.model)),
+        body.split("\n", 1)[1],
+    ]
+    ours = re.compile(r"^from (worker\.\S+|__future__) import .*\n", re.MULTILINE)
+    return f"{head}\nfrom __future__ import annotations\n" + "\n\n".join(
+        ours.sub("", part) for part in parts
+    )
+
+
+def read_source(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def explain(request: Request, fitted: Features) -> str:
+    names = [column.name for column in fitted.inputs]
+    shown = ", ".join(f"`{name}`" for name in names[:8])
+    row: dict[str, Any] = {}
+    for column in fitted.inputs[:8]:
+        fill = column.to_json()
+        row[column.name] = round(fill["fill"], 4) if "fill" in fill else fill["categories"][0]
+    classify = isinstance(fitted.target, ClassTarget)
+    more = len(names) - 8
+    return README.format(
+        name=request.spec.name,
+        family=request.spec.model.type,
+        task=request.task,
+        target=request.spec.dataset.target,
+        inputs=shown + (f" and {more} more columns" if more > 0 else ""),
+        row=repr(row) if more <= 0 else repr(row)[:-1] + ", ...}",
+        proba="print(predictor.predict_proba(rows))\n" if classify else "",
+    )

@@ -1,0 +1,81 @@
+"""Predicts with a downloaded model. This file needs torch and safetensors, nothing else of ours:
+
+python predict.py rows.csv
+"""
+# Made of three files of the service: the features, the model family, and this one, whose imports
+# from them fall away (see worker/export/bundle.py). That of the family stands for any family.
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from worker.data.features import ClassTarget, Features, ValueTarget, read_rows
+from worker.models.linear import build
+
+
+class Predictor:
+    def __init__(self, features: Features, model: nn.Module) -> None:
+        self.features, self.model = features, model.eval()
+
+    def run(self, rows: list[dict[str, Any]]) -> torch.Tensor:
+        """(N, O) outputs for raw rows; absent knowledge such as an unknown category is ignored."""
+        inputs, _ = self.features.encode(read_rows(rows, self.features.inputs))  # (N, F)
+        with torch.no_grad():
+            outputs: torch.Tensor = self.model(inputs)
+        return outputs
+
+    def predict(self, rows: list[dict[str, Any]]) -> list[Any]:
+        """For each row a class label, or a number in the target's own units."""
+        if not rows:
+            return []
+        target = self.features.target
+        answers = target.decode(self.run(rows))
+        if isinstance(target, ValueTarget):
+            values: list[Any] = answers.tolist()
+            return values
+        return [target.classes[number] for number in answers.argmax(1).tolist()]
+
+    def predict_proba(self, rows: list[dict[str, Any]]) -> list[dict[str, float]]:
+        """For each row the probability of every class."""
+        target = self.features.target
+        if not isinstance(target, ClassTarget):
+            raise TypeError("this model predicts a number, not a class")
+        if not rows:
+            return []
+        shares = target.decode(self.run(rows)).tolist()
+        return [dict(zip(target.classes, row, strict=True)) for row in shares]
+
+
+def load(folder: str | Path = ".") -> Predictor:
+    """Read config.json, features.json and model.safetensors from `folder`."""
+    folder = Path(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    features = Features.from_json(
+        json.loads((folder / "features.json").read_text(encoding="utf-8"))
+    )
+    spec: Any = SimpleNamespace(**config["model"])
+    model = build(spec, config["inputs"], config["outputs"])
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return Predictor(features, model)
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit("usage: python predict.py rows.csv")
+    with open(sys.argv[1], newline="", encoding="utf-8-sig") as file:
+        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    predictor = load(Path(__file__).resolve().parent)
+    sys.stdout.writelines(f"{answer}\n" for answer in predictor.predict(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""A fully connected network. Shapes: B rows, F encoded inputs, H hidden units, O outputs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from app.specs.models import MLPSpec
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+    "silu": nn.SiLU,
+}
+
+
+def build(spec: MLPSpec, inputs: int, outputs: int) -> nn.Module:
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    width = inputs
+    for number, hidden in enumerate(spec.hidden, start=1):
+        layers[f"hidden{number}"] = nn.Linear(width, hidden)  # (B, F) -> (B, H)
+        layers[f"activation{number}"] = ACTIVATIONS[spec.activation]()
+        if spec.dropout:
+            layers[f"dropout{number}"] = nn.Dropout(spec.dropout)
+        width = hidden
+    layers["output"] = nn.Linear(width, outputs)  # (B, H) -> (B, O)
+    return nn.Sequential(layers)
