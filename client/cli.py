@@ -63,10 +63,10 @@ def show_models(
     """List the model families, or show the fields of one."""
     models = open_client(ctx).models
     if type is None:
-        families = models.list()
+        catalogue = models.catalogue()
         if as_json:
-            return print_json(families)
-        rows = [(f["type"], ", ".join(f["tasks"]), f["description"]) for f in families]
+            return print_json(catalogue)
+        rows = [(f["type"], ", ".join(f["tasks"]), f["description"]) for f in catalogue["data"]]
         return print_rows(["TYPE", "TASKS", "DESCRIPTION"], rows)
     family = models.get(type)
     print_json(family) if as_json else show_family(family)

@@ -46,10 +46,10 @@ class Datasets:
         """Newest first, over all pages; at most `limit`."""
         return read_pages(self._http, path_of("datasets"), {}, limit)
 
-    def preview(self, dataset_id: str, limit: int | None = None) -> Preview:
+    def preview(self, dataset_id: str, rows: int | None = None) -> Preview:
         """The first rows, as they are trained on."""
         path = path_of("datasets", dataset_id, "preview")
-        preview: Preview = self._http.get(path, {"limit": limit})
+        preview: Preview = self._http.get(path, {"rows": rows})
         return preview
 
     def delete(self, dataset_id: str) -> None:

@@ -10,8 +10,13 @@ class Models:
         self._http = http
 
     def list(self) -> list[dict[str, Any]]:
-        families: list[dict[str, Any]] = self._http.get(path_of("models"))["data"]
+        families: list[dict[str, Any]] = self.catalogue()["data"]
         return families
+
+    def catalogue(self) -> dict[str, Any]:
+        """The families as `data`, and all optimizers, schedules, losses and metrics."""
+        catalogue: dict[str, Any] = self._http.get(path_of("models"))
+        return catalogue
 
     def get(self, type: str) -> dict[str, Any]:
         family: dict[str, Any] = self._http.get(path_of("models", type))
