@@ -107,9 +107,11 @@ def api_command(host: str, port: int) -> list[str]:
 
 
 def worker_command(slots: int) -> list[str]:
+    python = [sys.executable, "-W", "ignore:You're running the worker with superuser"]
+    celery = ["-m", "celery", "-A", "worker.celery:celery", "--quiet", "worker"]
     pool = ["-P", "prefork", "-c", str(slots), "-Q", QUEUE, "--loglevel", "INFO"]
-    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    return [sys.executable, "-m", "celery", "-A", "worker.celery:celery", "worker", *pool, *quiet]
+    alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    return [*python, *celery, *pool, *alone]
 
 
 def child_env() -> dict[str, str]:

@@ -83,7 +83,9 @@ def run_stack() -> None:
     output = Output()
     with signals.watch(), ExitStack() as cleanup:
         make_home(settings.home)
+        os.umask(0o077)  # what we and our children write below is nobody else's
         cleanup.callback(os.close, take_lock(settings.home / "up.lock"))
+        (settings.home / "server.json").unlink(missing_ok=True)  # left by one that was killed
         cleanup.callback(output.close)
         port = choose_port(settings.host, settings.port)
         try:
