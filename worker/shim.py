@@ -24,6 +24,8 @@ def start_warm_server(control: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command,
         pass_fds=[control],
+        # NumPy's OpenBLAS would start threads on import, and a process with threads forks badly.
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
         start_new_session=True,
         preexec_fn=processes.die_with_parent,
     )
