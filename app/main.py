@@ -13,8 +13,10 @@ from starlette.types import ASGIApp
 
 from app import health, problems
 from app.auth import require
+from app.checkpoints.routes import downloads
 from app.checkpoints.routes import router as checkpoints
 from app.datasets.routes import router as datasets
+from app.datasets.routes import uploads
 from app.events.listener import Listener
 from app.events.routes import router as events
 from app.jobs.dispatch import Reconciler
@@ -27,6 +29,7 @@ from app.routing import refuse_unknown_query
 
 MAX_BODY_BYTES = 2**20  # of JSON; the route for uploads has a limit of its own
 SLICES = (projects, datasets, jobs, metrics, events, checkpoints, models)
+MOVERS = (uploads, downloads)  # of files: they check the key themselves and hold no session
 
 
 class Api(FastAPI):
@@ -97,11 +100,12 @@ def create_app() -> FastAPI:
     )
     problems.install(app)
     app.include_router(health.router)
-    for router in SLICES:
+    for router in (*SLICES, *MOVERS):
+        checks = [Depends(refuse_unknown_query)]
         app.include_router(
             router,
             prefix="/v1",
-            dependencies=[require("read"), Depends(refuse_unknown_query)],
+            dependencies=checks if router in MOVERS else [require("read"), *checks],
             responses=problems.PROBLEM_RESPONSES,
         )
     return app

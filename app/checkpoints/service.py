@@ -1,4 +1,4 @@
-"""Checkpoints: what a worker has committed, and what clients see of it. Imports no FastAPI."""
+"""The checkpoints that workers commit, prune and resume from."""
 
 from collections.abc import Sequence
 from typing import Any

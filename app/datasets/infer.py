@@ -6,6 +6,8 @@ that are not (at most half of them, and at most ten or a tenth) are bad rows rat
 to call the column text. A column without a value counts as numbers.
 """
 
+# ruff: noqa: S608 - names are quoted, and this DuckDB is locked into one folder
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,6 +5,8 @@ them, and 64 characters on average. Distinct values are counted exactly up to 10
 the number is an estimate.
 """
 
+# ruff: noqa: S608 - names are quoted, and this DuckDB is locked into one folder
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite

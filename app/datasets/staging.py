@@ -3,6 +3,8 @@
 Runs in the sandboxed child (`inspect.py`) only.
 """
 
+# ruff: noqa: S608 - names are quoted, and this DuckDB is locked into one folder
+
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field

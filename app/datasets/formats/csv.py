@@ -1,9 +1,13 @@
 """CSV (RFC 4180) in UTF-8 with a header; cells parted by a comma, semicolon, tab or bar."""
 
+# ruff: noqa: S608 - names are quoted, and this DuckDB is locked into one folder
+
 import csv
+import io
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import duckdb
@@ -94,7 +98,7 @@ def _read_header(head: bytes) -> tuple[str, list[str]]:
     except UnicodeDecodeError as error:
         problem = Problem("not UTF-8: save the file as UTF-8", "encoding", line=1)
         raise Rejected("The file is not in UTF-8.", problem) from error
-    lines = head[:CHUNK_BYTES].decode(errors="replace").splitlines(keepends=True)
+    lines = list(io.StringIO(head[:CHUNK_BYTES].decode(errors="replace"), newline=""))
     delimiter = max(DELIMITERS, key=partial(_score, lines))
     names = [name.strip() for name in next(csv.reader(lines, delimiter=delimiter), [])]
     check_names(names, line=1)
@@ -107,7 +111,7 @@ def _read_header(head: bytes) -> tuple[str, list[str]]:
 def _score(lines: list[str], delimiter: str) -> tuple[int, int]:
     """How many records are as wide as the header, and how wide. One cell tells nothing."""
     reader = csv.reader(lines, delimiter=delimiter)
-    widths = [len(record) for record, _ in zip(_records(reader), range(SAMPLE_RECORDS))]
+    widths = [len(record) for record in islice(_records(reader), SAMPLE_RECORDS)]
     width = widths[0] if widths else 0
     return (Counter(widths)[width], width) if width > 1 else (0, 0)
 
@@ -134,7 +138,7 @@ def _explain(original: Path, error: Exception) -> Rejected:
         for line, text in enumerate(file, 1):
             quoted ^= text.count(b'"') % 2 == 1
             own = b"\r\n" if text.endswith(b"\r\n") else b"\n"
-            if not quoted and ending not in (None, own) or b"\r" in text.rstrip(b"\r\n"):
+            if (not quoted and ending not in (None, own)) or b"\r" in text.rstrip(b"\r\n"):
                 problem = Problem("ends unlike the lines before it", "line_end", line=line)
                 return Rejected("The lines end in different ways. Use one line end.", problem)
             ending = ending or own

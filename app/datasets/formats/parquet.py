@@ -1,5 +1,7 @@
 """Parquet with flat columns: numbers, text, booleans, dates and times."""
 
+# ruff: noqa: S608 - names are quoted, and this DuckDB is locked into one folder
+
 import re
 from pathlib import Path
 
@@ -20,9 +22,7 @@ from app.specs.data import ColumnKind
 
 SUFFIXES = (".parquet", ".pq", ".parq")
 MAGIC = b"PAR1"
-NUMBER = re.compile(
-    r"U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\)"
-)
+NUMBER = re.compile(r"U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\)")
 TIME = re.compile(r"DATE|TIMESTAMP(_S|_MS|_NS)?( WITH TIME ZONE)?")
 TEXT = re.compile(r"VARCHAR|UUID|TIME( WITH TIME ZONE)?|ENUM\(.*\)", re.DOTALL)
 

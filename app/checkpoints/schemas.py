@@ -1,0 +1,36 @@
+"""Checkpoints on the wire."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from app.checkpoints.tables import Checkpoint
+
+
+class FileInfo(BaseModel):
+    sha256: str
+    size_bytes: int
+
+
+class CheckpointOut(BaseModel):
+    id: str
+    job_id: str
+    step: int
+    epoch: float
+    best: bool = Field(description="Whether it is the best so far by the monitored metric.")
+    metrics: dict[str, float] = Field(description="What validation said at this step.")
+    files: dict[str, FileInfo]
+    size_bytes: int = Field(description="Of all its files.")
+    created_at: datetime
+    links: dict[str, str]
+
+
+def show(checkpoint: Checkpoint) -> dict[str, Any]:
+    names = ("id", "job_id", "step", "epoch", "best", "metrics", "files", "created_at")
+    base = f"/v1/checkpoints/{checkpoint.id}"
+    return {
+        **{name: getattr(checkpoint, name) for name in names},
+        "size_bytes": sum(file["size_bytes"] for file in checkpoint.files.values()),
+        "links": {"self": base, "download": f"{base}/download"},
+    }
