@@ -96,7 +96,7 @@ class DatabaseCollector(Collector):
 
 def count_jobs(session: Session) -> Metric:
     gauge = GaugeMetricFamily("trainsmith_jobs", "Jobs by status.", labels=["status"])
-    rows = session.execute(select(Job.status, func.count()).group_by(Job.status)).tuples()
+    rows = session.execute(select(Job.status, func.count()).group_by(Job.status))
     counts = dict(rows.all())
     for status in JobStatus:
         gauge.add_metric([status.value], counts.get(status, 0))
@@ -106,7 +106,7 @@ def count_jobs(session: Session) -> Metric:
 def count_attempts(session: Session) -> Metric:
     gauge = GaugeMetricFamily("trainsmith_attempts", "Attempts by status.", labels=["status"])
     query = select(Attempt.status, func.count()).group_by(Attempt.status)
-    counts = dict(session.execute(query).tuples().all())
+    counts = dict(session.execute(query).all())
     for status in AttemptStatus:
         gauge.add_metric([status.value], counts.get(status, 0))
     return gauge

@@ -64,7 +64,7 @@ def read_series(
         "points": points,
         "buckets": (points - 2) // 2,
     }
-    rows = session.execute(POINTS, values).tuples().all()
+    rows = session.execute(POINTS, values).all()
     return [
         Series(name=name, points=[(step, value) for _, step, value in group])
         for name, group in groupby(rows, key=lambda row: row[0])

@@ -1,10 +1,12 @@
-from typing import Any
+import re
+from typing import Annotated, Any
 
-from fastapi import Response
+from fastapi import Depends, Path, Response
 from sqlalchemy import select
 
 from app.auth import PrincipalDep, require
 from app.deps import SessionDep
+from app.errors import NotFound
 from app.pagination import CursorQuery, LimitQuery, Page, fetch_page
 from app.projects import service
 from app.projects.schemas import (
@@ -19,6 +21,16 @@ from app.projects.tables import ApiKey
 from app.routing import make_router
 
 router = make_router(tags=["projects"])
+KEY_ID = re.compile(r"key_[0-9a-f]{32}")
+
+
+def read_key_id(key_id: Annotated[str, Path(description="`key_` and 32 hex digits.")]) -> str:
+    if not KEY_ID.fullmatch(key_id):
+        raise NotFound("No such key.")
+    return key_id
+
+
+KeyId = Annotated[str, Depends(read_key_id)]
 
 
 def show_key(key: ApiKey, plaintext: str) -> KeyCreated:
@@ -60,7 +72,7 @@ def list_keys(
 
 
 @router.delete("/keys/{key_id}", status_code=204, dependencies=[require("admin")])
-def revoke_key(key_id: str, principal: PrincipalDep, session: SessionDep) -> Response:
+def revoke_key(key_id: KeyId, principal: PrincipalDep, session: SessionDep) -> Response:
     """Revoke a key at once. Requests and streams that use it end."""
     service.revoke_key(session, principal.project_id, key_id)
     return Response(status_code=204)

@@ -1,0 +1,231 @@
+from typing import Any
+
+import pytest
+
+from app.datasets.tables import Dataset
+from app.errors import FieldError, ResourceLimit, ValidationError
+from app.jobs.checks import Plan, resolve
+from app.specs import JobSpec
+from app.specs.columns import Column
+from tests.factories import category, flower_columns, job_body, number
+
+DATASET_ID = f"ds_{'1' * 32}"
+TEST_ID = f"ds_{'2' * 32}"
+LINEAR = {"type": "linear"}
+MLP = {"type": "mlp"}
+
+
+def table(*columns: Column, rows: int = 150) -> Dataset:
+    return Dataset(rows=rows, columns=[column.model_dump(mode="json") for column in columns])
+
+
+def plan(*columns: Column, rows: int = 150, test: Dataset | None = None, **parts: Any) -> Plan:
+    if test is not None:
+        parts["dataset"] = {"test_id": TEST_ID} | parts.get("dataset", {})
+    spec = JobSpec.model_validate(job_body(DATASET_ID, **parts))
+    return resolve(spec, table(*(columns or flower_columns()), rows=rows), test)
+
+
+def errors_of(*columns: Column, **parts: Any) -> list[FieldError]:
+    with pytest.raises(ValidationError) as caught:
+        plan(*columns, **parts)
+    return caught.value.errors
+
+
+def error_of(*columns: Column, **parts: Any) -> tuple[str, str]:
+    (error,) = errors_of(*columns, **parts)
+    return ".".join(str(part) for part in error["loc"]), error["message"]
+
+
+@pytest.mark.parametrize("model", [{"type": "logistic"}, MLP])
+def test_a_resolved_spec_resolves_to_itself(model: dict[str, Any]) -> None:
+    first = plan(model=model).spec
+    again = resolve(first, table(*flower_columns()), None).spec
+    assert again == first
+    assert JobSpec.model_validate(first.model_dump(mode="json")) == first
+
+
+# ---------------------------------------------------------------- what is filled in
+
+
+@pytest.mark.parametrize(
+    ("target", "task", "loss"),
+    [
+        (category("species", "x", "y"), "classification", "binary_cross_entropy"),
+        (category("species", "x", "y", "z"), "classification", "cross_entropy"),
+        (number("species", integer=True, distinct=20, rarest=5), "classification", "cross_entropy"),
+        (number("species", integer=True, distinct=21), "regression", "mse"),
+        (number("species", distinct=3), "regression", "mse"),
+    ],
+)
+def test_the_task_follows_the_target(target: Column, task: str, loss: str) -> None:
+    spec = plan(number("length"), target, model=MLP).spec
+    assert spec.model.tasks() == (task,)
+    assert spec.training.loss != "auto"
+    assert spec.training.loss.type == loss
+    metrics = {"classification": ["accuracy", "f1"], "regression": ["r2", "mae", "rmse"]}
+    assert spec.evaluation.metrics == metrics[task]
+
+
+def test_a_watched_metric_is_measured() -> None:
+    spec = plan(checkpoints={"monitor": "validation/roc_auc"}).spec
+    assert spec.evaluation.metrics == ["accuracy", "f1", "roc_auc"]
+
+
+def test_the_test_share_is_zero_beside_a_test_dataset() -> None:
+    assert plan().spec.dataset.split.test == 0.1
+    planned = plan(test=table(*flower_columns(), rows=40))
+    assert planned.spec.dataset.split.test == 0.0
+    assert (planned.rows.train, planned.rows.validation, planned.rows.test) == (135, 15, 40)
+
+
+def test_a_rare_class_turns_stratification_off_with_a_warning() -> None:
+    rare = category("species", "x", "y", rarest=2)
+    planned = plan(number("length"), rare)
+    assert planned.spec.dataset.split.stratify is False
+    assert "2 rows" in planned.warnings[0]["message"]
+    loc, message = error_of(number("length"), rare, dataset={"split": {"stratify": True}})
+    assert loc == "dataset.split.stratify"
+    assert "set stratify to false" in message
+
+
+def test_parameters_are_counted_after_encoding() -> None:
+    columns = [number("a"), category("b", "x", "y", missing=3), category("species", "p", "q", "r")]
+    assert plan(*columns).parameter_count == 3 * (1 + 3 + 1)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_an_absent_column_is_answered_with_the_closest_names() -> None:
+    loc, message = error_of(dataset={"inputs": ["width", "lenght"]})
+    assert loc == "dataset.inputs.1"
+    assert "'lenght'" in message
+    assert "'length'" in message
+
+
+def test_text_and_time_columns_are_named_with_the_fix() -> None:
+    columns = [*flower_columns(), Column(name="note", kind="text"), Column(name="day", kind="time")]
+    loc, message = error_of(*columns)
+    assert loc == "dataset.inputs"
+    assert "'note', 'day'" in message
+    assert "list `inputs` without them" in message
+    assert plan(*columns, dataset={"inputs": ["length"]}).spec.dataset.inputs == ["length"]
+
+
+def test_an_empty_input_column_is_refused_and_a_constant_one_is_warned_about() -> None:
+    empty = number("empty", missing=150, distinct=0)
+    constant = number("same", distinct=1)
+    loc, message = error_of(*flower_columns(), empty)
+    assert loc == "dataset.inputs"
+    assert "'empty'" in message
+    assert "'same'" in plan(*flower_columns(), constant).warnings[0]["message"]
+
+
+def test_missing_targets_are_counted_and_may_be_dropped() -> None:
+    target = category("species", "x", "y", missing=7, first_missing_row=12)
+    loc, message = error_of(number("length"), target)
+    assert loc == "dataset.target"
+    for part in ("'species'", "7 rows", "row 12", "missing_target to drop"):
+        assert part in message
+    planned = plan(number("length"), target, dataset={"missing_target": "drop"})
+    assert planned.rows.usable == 143
+
+
+@pytest.mark.parametrize(
+    ("target", "model", "part"),
+    [
+        (category("species", "x"), {"type": "logistic"}, "nothing to learn"),
+        (number("species", distinct=1), LINEAR, "nothing to learn"),
+        (category("species", "x", "y"), LINEAR, "use logistic or mlp"),
+        (category("species", "x", "y"), {"type": "mlp", "task": "regression"}, "model.task"),
+        (number("species"), {"type": "logistic"}, "fractional values"),
+        (Column(name="species", kind="text", distinct=9), LINEAR, "holds text"),
+        (category("species", distinct=10_001), {"type": "logistic"}, "10001 classes"),
+        (number("species", distinct=0, missing=150), LINEAR, "has no values"),
+    ],
+)
+def test_a_target_that_does_not_fit_is_refused(
+    target: Column, model: dict[str, Any], part: str
+) -> None:
+    found = errors_of(number("length"), target, model=model, dataset={"missing_target": "drop"})
+    assert {tuple(error["loc"]) for error in found} == {("dataset", "target")}
+    assert part in found[0]["message"]
+
+
+@pytest.mark.parametrize(("rows", "fits"), [(3, False), (4, True)])
+def test_every_part_needs_rows(rows: int, fits: bool) -> None:
+    if fits:
+        counted = plan(rows=rows).rows
+        assert (counted.train, counted.validation, counted.test) == (2, 1, 1)
+    else:
+        loc, message = error_of(rows=rows)
+        assert loc == "dataset.split"
+        assert "3 usable rows" in message
+
+
+@pytest.mark.parametrize(
+    ("parts", "loc"),
+    [
+        ({"evaluation": {"metrics": ["accuracy", "r2"]}}, "evaluation.metrics.1"),
+        ({"checkpoints": {"monitor": "validation/r2"}}, "checkpoints.monitor"),
+        ({"training": {"loss": {"type": "mse"}}}, "training.loss"),
+        (
+            {"training": {"early_stopping": {"metric": "validation/mae"}}},
+            "training.early_stopping.metric",
+        ),
+        (
+            {
+                "training": {"early_stopping": {}},
+                "dataset": {"split": {"validation": 0.0}},
+            },
+            "training.early_stopping",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_task_is_refused(parts: dict[str, Any], loc: str) -> None:
+    assert error_of(**parts)[0] == loc
+
+
+def test_two_class_loss_needs_two_classes() -> None:
+    loss = {"loss": {"type": "binary_cross_entropy"}}
+    loc, message = error_of(number("length"), category("species"), training=loss)
+    assert loc == "training.loss"
+    assert "3 classes" in message
+
+
+@pytest.mark.parametrize(
+    ("test", "part"),
+    [
+        (table(number("length"), category("color"), category("species")), "'width'"),
+        (
+            table(number("length"), category("width"), category("color"), category("species")),
+            "'width' holds category",
+        ),
+        (
+            table(*flower_columns()[:3], category("species", missing=1, first_missing_row=4)),
+            "row 4",
+        ),
+    ],
+)
+def test_a_test_dataset_that_does_not_match_is_refused(test: Dataset, part: str) -> None:
+    loc, message = error_of(test=test)
+    assert loc == "dataset.test_id"
+    assert part in message
+
+
+def test_every_error_is_told_at_once() -> None:
+    found = errors_of(
+        evaluation={"metrics": ["r2"]},
+        checkpoints={"monitor": "validation/mae"},
+        training={"loss": {"type": "huber"}},
+    )
+    assert len(found) == 3
+
+
+def test_a_job_over_the_memory_limit_is_refused() -> None:
+    with pytest.raises(ResourceLimit):
+        plan(model={"type": "mlp", "hidden": [65_536] * 10})
+    loc, message = error_of(category("id", distinct=100_001), category("species", "x", "y"))
+    assert loc == "dataset.inputs"
+    assert "'id'" in message
