@@ -18,8 +18,8 @@ from app.errors import AppError, FieldError, field_error
 from app.locations import find_location
 
 log = logging.getLogger(__name__)
-MAX_ERRORS = 50
-MAX_ERRORS_BYTES = 6 * 1024  # so that the answer stays below 8 KiB
+MAX_ERRORS = 100
+MAX_ERRORS_BYTES = 7 * 1024  # so that the answer stays below 8 KiB
 MAX_MESSAGE = 400
 MAX_PART = 100
 MEDIA_TYPE = "application/problem+json"
@@ -126,20 +126,30 @@ async def answer_invalid(request: Request, error: Exception) -> Response:
 
 
 def describe(found: RequestValidationError) -> list[FieldError]:
-    described: list[FieldError] = []
+    """One error per place: the members of a union that were tried become one message."""
+    described: dict[tuple[str | int, ...], FieldError] = {}
     for error in found.errors()[: 4 * MAX_ERRORS]:
         loc = find_location(error["loc"], found.body)
-        if loc is not None:
-            described.append(field_error(loc, _message(error), error["type"]))
-    return described
+        if loc is None:
+            continue
+        if known := described.get(tuple(loc)):
+            known["message"] += f", or {_message(error)}"
+        else:
+            described[tuple(loc)] = field_error(loc, _message(error), error["type"])
+    return list(described.values())
 
 
 def _message(error: Any) -> str:
     """Pydantic's own words, but never the input in them."""
-    if error["type"] == "union_tag_invalid":
-        return f"must be one of {error['ctx']['expected_tags']}"
-    if error["type"] == "extra_forbidden":
-        return "unknown field"
+    match error["type"]:
+        case "union_tag_invalid":
+            return f"must be one of {error['ctx']['expected_tags']}"
+        case "union_tag_not_found":
+            return "must be an object with a `type`"
+        case "extra_forbidden":
+            return "unknown field"
+        case "model_attributes_type" | "model_type":
+            return "must be an object"
     return str(error["msg"]).removeprefix("Value error, ")
 
 
