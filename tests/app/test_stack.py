@@ -37,8 +37,7 @@ class Up:
             )
 
     def wait_until_ready(self) -> "Up":
-        record = self.home / "server.json"
-        wait_for(lambda: record.exists() or self.process.poll() is not None)
+        wait_for(lambda: "ready at" in self.log.read_text() or self.process.poll() is not None)
         assert self.process.poll() is None, self.log.read_text()
         return self
 
