@@ -41,11 +41,13 @@ class Download(FileResponse):
 
     chunk_size = CHUNK_BYTES
 
-    def __init__(self, file: BinaryIO, ranged: bool, **options: Any) -> None:
+    def __init__(
+        self, file: BinaryIO, ranged: bool, status_code: int = 200, **options: Any
+    ) -> None:
         self._file = file
         self._ranged = ranged
         path = f"/proc/self/fd/{file.fileno()}"
-        super().__init__(path, stat_result=os.fstat(file.fileno()), **options)
+        super().__init__(path, status_code, stat_result=os.fstat(file.fileno()), **options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._ranged:

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import threading
+import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -38,7 +39,11 @@ class Api(FastAPI):
         return Envelope(super().build_middleware_stack())
 
     def openapi(self) -> dict[str, Any]:
-        document = super().openapi()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of names that a GET shares with its HEAD
+            document = super().openapi()
+        for operations in document["paths"].values():
+            operations.pop("head", None)  # it is its GET without a body, under the same name
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas.setdefault("Problem", problems.describe_problem())
         return document

@@ -62,8 +62,8 @@ def get_checkpoint(
 )
 def download_checkpoint(
     request: Request,
+    principal: Annotated[Principal, allow("read")],  # first: without a key, 401 and nothing else
     checkpoint_id: CheckpointId,
-    principal: Annotated[Principal, allow("read")],
     format: Format = "bundle",
 ) -> Response:
     """A trained model. The entity tag is the sha256 of the file; ranges and resuming work."""
