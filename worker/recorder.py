@@ -85,7 +85,7 @@ class Batch:
                 self.events.append(NewEvent("metric", {"points": points}))
             case "progress":
                 self.progress |= {key: message[key] for key in PROGRESS}
-            case "phase":
+            case "phase" if message["phase"] != Phase.PREPARING:  # the claim has said so already
                 phase = Phase(message["phase"])
                 self.progress["phase"] = phase
                 self.events.append(lifecycle.phase_event(phase))
