@@ -9,6 +9,7 @@ from rich import progress as bars
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn
+from rich.table import Column
 
 from client.answers import Event, Job, Progress
 from client.plot import draw_plot
@@ -48,6 +49,10 @@ class Curves:
     def describe(self) -> str:
         shown = (name for name in (*LOSSES, "validation/accuracy", "validation/r2"))
         return "  ".join(f"{name} {self.latest[name]:.4g}" for name in shown if name in self.latest)
+
+    def describe_briefly(self) -> str:
+        losses = [f"{self.latest[name]:.3g}" for name in LOSSES if name in self.latest]
+        return f"  loss {' / '.join(losses)}" if losses else ""
 
 
 class View:
@@ -92,9 +97,9 @@ class LiveView(View):
         super().__init__(console)
         self._bars = bars.Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[line]}"),
+            TextColumn("{task.description}", table_column=Column(min_width=10, no_wrap=True)),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[line]}", table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
         )
@@ -118,7 +123,7 @@ class LiveView(View):
             description=describe_place(job),
             completed=job["progress"]["step"],
             total=job["progress"]["total_steps"],
-            line=f"{describe_progress(job['progress'])}  {self.curves.describe()}",
+            line=f"{describe_rest(job['progress'])}{self.curves.describe_briefly()}",
         )
 
 
@@ -133,16 +138,14 @@ def watch_job(client: Trainsmith, job_id: str, console: Console) -> Job:
                 view.show_progress(client.jobs.get(job_id))
                 refreshed_at = time.monotonic()
     job = client.jobs.get(job_id)
-    show_end(console, job, view.curves)
-    return job
-
-
-def show_end(console: Console, job: Job, curves: Curves) -> None:
-    losses = curves.read_losses()
-    if losses:
+    if losses := view.curves.read_losses():
         width = max(20, min(72, console.width - 14))
         console.print(draw_plot(losses, width=width), soft_wrap=True)
     console.print(describe_end(job), soft_wrap=True, highlight=False)
+    if job["status"] == "succeeded":
+        scores = describe_scores(client.jobs.evaluation(job_id))
+        console.print(scores, soft_wrap=True, highlight=False)
+    return job
 
 
 def describe_event(event: Event) -> str:
@@ -182,9 +185,13 @@ def describe_steps(progress: Progress) -> str:
 
 
 def describe_progress(progress: Progress) -> str:
-    text = f"step {describe_steps(progress)}  epoch {progress['epoch']:.1f}"
+    return f"step {describe_rest(progress)}  epoch {progress['epoch']:.1f}"
+
+
+def describe_rest(progress: Progress) -> str:
     eta = progress["eta_seconds"]
-    return text if eta is None else f"{text}  {describe_seconds(eta)} left"
+    left = "" if eta is None else f"  {describe_seconds(eta)} left"
+    return describe_steps(progress) + left
 
 
 def describe_end(job: Job) -> str:
@@ -194,9 +201,14 @@ def describe_end(job: Job) -> str:
         lines[0] += f" ({job['reason']})"
     error = job["error"] or {}
     lines += [escape(text) for text in (error.get("message"), error.get("hint")) if text]
-    metrics = (job["evaluation"] or {}).get("metrics", {})
-    lines += [f"  {name} {value:.4g}" for name, value in sorted(metrics.items())]
     return "\n".join(lines)
+
+
+def describe_scores(evaluation: Mapping[str, Any]) -> str:
+    """Test figures, or those of validation where no rows were held out."""
+    part = "test" if evaluation.get("test") else "validation"
+    scores = evaluation.get(part) or {}
+    return "  ".join(f"{part}/{name} {value:.4g}" for name, value in sorted(scores.items()))
 
 
 def describe_seconds(seconds: float) -> str:

@@ -14,7 +14,6 @@ from client.output import (
     print_json,
     print_json_line,
     print_rows,
-    show_metrics,
     show_time,
 )
 from client.plot import draw_plot
@@ -195,7 +194,6 @@ def answer(job: Job, as_json: bool) -> None:
 
 def show_fields(job: Job) -> None:
     error: dict[str, Any] = {**(job["error"] or {})}
-    metrics = (job["evaluation"] or {}).get("metrics")
     print_fields(
         [
             ("id", job["id"]),
@@ -213,6 +211,5 @@ def show_fields(job: Job) -> None:
             ("created", show_time(job["created_at"])),
             ("started", show_time(job["started_at"])),
             ("finished", show_time(job["finished_at"])),
-            ("evaluation", show_metrics(metrics) if metrics else None),
         ]
     )

@@ -52,7 +52,7 @@ def test_json_is_what_the_api_says(server: ScriptedServer, run: Any) -> None:
 def test_a_job_is_shown_as_fields(server: ScriptedServer, run: Any) -> None:
     server.script = [answer(200, make_job())]
     result = run("jobs", "show", ID)
-    assert "step 40/100  epoch 4.0  0:06 left" in result.stdout
+    assert "step 40/100  0:06 left  epoch 4.0" in result.stdout
 
 
 def test_a_list_shows_a_row_per_job(server: ScriptedServer, run: Any) -> None:
@@ -114,11 +114,17 @@ FEED = [
 
 def test_watching_prints_lines_and_a_curve(server: ScriptedServer, run: Any) -> None:
     end = frame(5, "state", status="succeeded")
-    done = make_job(status="succeeded", evaluation={"metrics": {"test/accuracy": 0.97}})
-    server.script = [stream(*FEED, end), answer(200, make_job()), answer(200, done)]
+    done = make_job(status="succeeded")
+    scores = answer(200, {"test": {"accuracy": 0.97}})
+    server.script = [stream(*FEED, end), answer(200, make_job()), answer(200, done), scores]
     result = run("jobs", "watch", ID)
     assert result.exit_code == 0, result.stderr
-    for text in ("running: training", "warning: [odd] column", "● validation/loss", "0.97"):
+    for text in (
+        "running: training",
+        "warning: [odd] column",
+        "● validation/loss",
+        "test/accuracy 0.97",
+    ):
         assert text in result.stdout
 
 
