@@ -11,6 +11,7 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.orm import Session
 
 from app.auth import SCOPES
 from app.config import Settings, get_settings
@@ -21,7 +22,7 @@ from app.migrate import upgrade
 from app.programs import api_command, child_env, worker_command
 from app.projects import service as projects
 from app.projects.tables import ApiKey, Project
-from app.stack import StackError, run_stack
+from app.stack import DEFAULT_PROJECT, StackError, run_stack
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
@@ -78,7 +79,7 @@ def config() -> None:
 @keys.command("create")
 def create_key(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
-    project: Annotated[str, typer.Option(help="Name of the project.")] = "default",
+    project: Annotated[str, typer.Option(help="Name of the project.")] = DEFAULT_PROJECT,
     scope: Annotated[list[str] | None, typer.Option(help="read, write or admin. [write]")] = None,
     home: Home = None,
 ) -> None:
@@ -89,11 +90,18 @@ def create_key(
             raise typer.BadParameter(f"{each} is none of {', '.join(SCOPES)}")
     configure(home=home)
     with open_database(), transaction() as session:
-        project_id = session.scalar(select(Project.id).where(Project.name == project))
-        if project_id is None:
-            raise NotFound(f"There is no project {project!r}.")
-        row, key = projects.create_key(session, project_id, name, scopes)
+        row, key = projects.create_key(session, find_project(session, project), name, scopes)
     typer.echo(f"{row.id} {key}")
+
+
+def find_project(session: Session, name: str) -> str:
+    """The id. The default project is made when it is first wanted."""
+    project_id = session.scalar(select(Project.id).where(Project.name == name))
+    if project_id is None and name == DEFAULT_PROJECT:
+        return projects.create_project(session, name).id
+    if project_id is None:
+        raise NotFound(f"There is no project {name!r}.")
+    return project_id
 
 
 @keys.command("list")

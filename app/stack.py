@@ -25,6 +25,7 @@ from app.programs import API_DRAIN_SECONDS, Program, Watched, api_command, worke
 from app.projects import service as projects
 from app.projects.tables import ApiKey
 
+DEFAULT_PROJECT = "default"
 POLL_SECONDS = 0.2
 READY_SECONDS = 120.0
 STOP_MARGIN_SECONDS = 15.0  # beyond what a stopping job gets
@@ -144,7 +145,7 @@ def create_first_key(file: Path) -> str | None:
     with transaction() as session:
         if session.scalar(select(ApiKey.id).limit(1)) is not None:
             return None
-        project = projects.create_project(session, "default")
+        project = projects.create_project(session, DEFAULT_PROJECT)
         _, key = projects.create_key(session, project.id, "first", ["read", "write", "admin"])
         # Before the commit: a key that was stored but never written down would open nothing.
         write_private(file, f"{key}\n", (os.geteuid(), os.getegid()))

@@ -49,6 +49,12 @@ def test_projects_and_keys_from_creation_to_revocation(home: Path) -> None:
     assert run("keys", "list", home=home).stdout == f"{key_id} vision read revoked laptop\n"
 
 
+def test_the_default_project_is_made_with_its_first_key(home: Path) -> None:
+    created = run("keys", "create", "first", home=home)
+    assert created.stdout.split()[1].startswith("ts_")
+    assert "default write active first\n" in run("keys", "list", home=home).stdout
+
+
 def test_a_running_embedded_server_is_used(home: Path) -> None:
     postgres = EmbeddedPostgres(home)
     postgres.start()
