@@ -40,7 +40,8 @@ async def get_session() -> AsyncIterator[Session]:
         yield session
         await run_in_threadpool(session.commit)
     finally:
-        await run_in_threadpool(session.close)  # rolls back what is not committed
+        with anyio.CancelScope(shield=True):
+            await run_in_threadpool(session.close)  # rolls back what is not committed
         _get_gate().release_on_behalf_of(place)
 
 

@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from redis.asyncio import Redis
 
+from app.errors import RateLimited
 from app.queue import events_channel, get_redis_url
 
 log = logging.getLogger(__name__)
 PREFIX = events_channel("")
+MAX_STREAMS = 100  # of one key, in one process
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 2.0
 
@@ -40,6 +42,7 @@ class Subscription:
 class Listener:
     def __init__(self) -> None:
         self._waiting: dict[str, set[Subscription]] = defaultdict(set)
+        self._open: Counter[str] = Counter()
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -53,6 +56,19 @@ class Listener:
             self._waiting[job_id].discard(subscription)
             if not self._waiting[job_id]:
                 del self._waiting[job_id]
+
+    @contextmanager
+    def admit(self, key_id: str) -> Iterator[None]:
+        """Raises RateLimited where a key has as many streams open as it may."""
+        if self._open[key_id] >= MAX_STREAMS:
+            raise RateLimited(f"This key has {MAX_STREAMS} streams open. Close one.")
+        self._open[key_id] += 1
+        try:
+            yield
+        finally:
+            self._open[key_id] -= 1
+            if not self._open[key_id]:
+                del self._open[key_id]
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="events listener")

@@ -1,7 +1,7 @@
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from typing import Annotated, Any
 
-from fastapi import Header, Query, Request
+from fastapi import Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -24,6 +24,15 @@ LAST_EVENT_ID = Header(
 router = make_router(tags=["events"])
 
 
+async def take_place(request: Request) -> AsyncIterator[None]:
+    """Count a stream for as long as it is open; refuse one too many.
+
+    It outlives the session, so it may not depend on `PrincipalDep`, which has run before.
+    """
+    with request.app.state.listener.admit(request.state.principal.key_id):
+        yield
+
+
 @router.get("/jobs/{job_id}/events", response_model=EventsOut)
 def list_events(
     job: JobDep, session: SessionDep, after: AfterQuery = 0, limit: EventLimitQuery = 100
@@ -33,7 +42,11 @@ def list_events(
     return {"data": events, "next_after": events[-1].seq if events else after}
 
 
-@router.get("/jobs/{job_id}/stream", response_class=EventSourceResponse)
+@router.get(
+    "/jobs/{job_id}/stream",
+    response_class=EventSourceResponse,
+    dependencies=[Depends(take_place)],
+)
 async def stream_events(
     request: Request,
     job: JobDep,

@@ -97,8 +97,11 @@ def show_detail(job: Job, queue_position: int | None) -> JobDetail:
     )
 
 
+FIGURES = ("task", "checkpoint_step", "validation", "test", "rows")
+
+
 def summarize(evaluation: dict[str, Any] | None) -> dict[str, Any] | None:
     """The figures of an evaluation, without its tables."""
     if evaluation is None:
         return None
-    return {"metrics": evaluation.get("metrics", {}), "rows": evaluation.get("rows")}
+    return {name: evaluation.get(name) for name in FIGURES}

@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from app.datasets.tables import Dataset
 from app.db import after_commit
@@ -31,6 +31,8 @@ from app.specs import JobSpec
 from app.storage import get_path, job_key
 
 log = logging.getLogger(__name__)
+# What lists do not show is not read: an evaluation may hold a matrix.
+LIGHT = (defer(Job.spec, raiseload=True), defer(Job.evaluation, raiseload=True))
 
 
 class Submitted(NamedTuple):
@@ -164,7 +166,7 @@ def list_jobs(
     limit: int,
     cursor: str | None,
 ) -> tuple[Sequence[Job], str | None]:
-    query = select(Job).where(Job.project_id == project_id)
+    query = select(Job).where(Job.project_id == project_id).options(*LIGHT)
     if statuses:
         query = query.where(Job.status.in_(statuses))
     if model is not None:

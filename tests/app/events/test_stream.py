@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 from sqlalchemy import func, update
 
 from app.db import transaction
+from app.errors import RateLimited
 from app.events import feed
+from app.events.listener import MAX_STREAMS, Listener
 from app.events.service import NewEvent
 from app.jobs import lifecycle
 from app.projects.tables import ApiKey
@@ -157,6 +160,19 @@ def test_a_stream_of_a_foreign_job_is_not_found(api: str, account: Account) -> N
     answer = httpx2.get(path, headers=account.headers)
     assert answer.status_code == 404
     assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_a_key_has_only_so_many_streams() -> None:
+    listener = Listener()
+    with ExitStack() as streams:
+        for _ in range(MAX_STREAMS):
+            streams.enter_context(listener.admit("one"))
+        with pytest.raises(RateLimited), listener.admit("one"):
+            pass
+        with listener.admit("another"):
+            pass
+    with listener.admit("one"):
+        pass
 
 
 def test_a_dead_key_ends_a_stream(account: Account, api: str, job_id: str) -> None:
