@@ -13,7 +13,9 @@ MARKS = "●◆■▲"
 
 def draw_plot(curves: Mapping[str, Points], width: int = 60, height: int = 10) -> Text:
     """The first curve is a line of braille dots, each further one is marked point by point."""
-    curves = {name: thin(points, 2 * width) for name, points in curves.items() if points}
+    filled = {name: points for name, points in curves.items() if points}
+    counts = [2 * width, *[width // 3] * len(filled)]  # marks leave the line visible
+    curves = {name: thin(filled[name], count) for name, count in zip(filled, counts, strict=False)}
     values = [value for points in curves.values() for _, value in points]
     steps = [step for points in curves.values() for step, _ in points]
     if not values:

@@ -61,7 +61,7 @@ def list_fields(schema: dict[str, Any]) -> Iterator[str]:
     for part in (schema, *schema["$defs"].values()):
         for name, field in part.get("properties", {}).items():
             yield name
-            if "const" in field:
+            if name == "type" and "const" in field:
                 yield field["const"]
 
 
