@@ -85,7 +85,8 @@ def run_stack() -> None:
     with signals.watch(), ExitStack() as cleanup:
         make_home(settings.home)
         os.umask(0o077)  # what we and our children write below is nobody else's
-        cleanup.callback(os.close, take_lock(settings.home / "up.lock"))
+        lock = settings.home / "up.lock"
+        cleanup.callback(os.close, take_lock(lock))
         (settings.home / "server.json").unlink(missing_ok=True)  # left by one that was killed
         cleanup.callback(output.close)
         port = choose_port(settings.host, settings.port)
@@ -100,6 +101,8 @@ def run_stack() -> None:
             output.say("stopping")
             return
         while not signals.stopping.wait(POLL_SECONDS):
+            if not lock.exists():  # or the servers would come back to life in empty folders
+                raise StackError(f"the data folder {settings.home} is gone")
             check_all(watched, signals, output.say)
         output.say("stopping; a second Ctrl-C stops without waiting for jobs to save")
 

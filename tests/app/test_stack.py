@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import httpx2
 import psutil
@@ -23,6 +24,8 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 class Up:
+    started: ClassVar[list["Up"]] = []
+
     def __init__(self, home: Path, *options: str, **env: str) -> None:
         self.home = home
         self.log = home.with_suffix(".log")
@@ -35,6 +38,7 @@ class Up:
                 cwd=CHECKOUT,
                 env=inherited | env,
             )
+        self.started.append(self)
 
     def wait_until_ready(self) -> "Up":
         wait_for(lambda: "ready at" in self.log.read_text() or self.process.poll() is not None)
@@ -84,15 +88,15 @@ def parent() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="ts-"))
     folder.chmod(0o711)  # for root, PostgreSQL runs as another account
     yield folder
+    for up in Up.started:  # those that a failed test left
+        up.process.kill()
+        up.process.wait()
     shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
-def up(parent: Path) -> Iterator[Up]:
-    up = Up(parent / "home", "--port", "0").wait_until_ready()
-    yield up
-    if up.process.poll() is None:
-        assert up.stop() == 0
+def up(parent: Path) -> Up:
+    return Up(parent / "home", "--port", "0").wait_until_ready()
 
 
 def test_the_first_key_opens_the_api_and_is_kept_private(up: Up) -> None:
@@ -188,3 +192,12 @@ def test_configured_servers_are_used_and_nothing_embedded_starts(parent: Path) -
     finally:
         redis.stop()
         postgres.remove()
+
+
+def test_it_ends_when_its_folder_is_deleted(parent: Path) -> None:
+    up = Up(parent / "deleted", "--port", "0").wait_until_ready()
+    children = psutil.Process(up.process.pid).children(recursive=True)
+    shutil.rmtree(up.home)
+    assert up.process.wait(timeout=60) == 1
+    assert f"error: the data folder {up.home} is gone" in up.log.read_text()
+    assert psutil.wait_procs(children, timeout=5)[1] == []

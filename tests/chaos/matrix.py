@@ -72,6 +72,7 @@ class Matrix:
 
     def __init__(self) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="ts-chaos-"))
+        self.home.chmod(0o711)  # for root, PostgreSQL runs as another account
         self.faults = self.home / "faults"
         self.faults.mkdir()
         self.stack: Stack = start_stack(self.home, faults=str(self.faults), **FAULTY_SETTINGS)
