@@ -175,6 +175,15 @@ def test_a_key_has_only_so_many_streams() -> None:
         pass
 
 
+def test_streams_that_are_dropped_free_their_places(
+    api: str, account: Account, job_id: str
+) -> None:
+    for _ in range(MAX_STREAMS + 10):
+        events = stream(api, job_id, account)
+        assert next(events)["seq"] == 1
+        events.close()
+
+
 def test_a_dead_key_ends_a_stream(account: Account, api: str, job_id: str) -> None:
     assert feed.look(job_id, 0, account.key_id).ended is False
     with transaction() as session:
