@@ -1,6 +1,5 @@
 """The operator's command line, on a data folder of its own."""
 
-import json
 import os
 import re
 import shutil
@@ -100,21 +99,3 @@ def test_a_database_that_does_not_answer_is_one_line() -> None:
     assert failed.returncode == 1
     assert re.fullmatch(r"error: the database does not answer: [^\n]+\n", failed.stderr)
     assert "hush" not in failed.stderr
-
-
-def test_migrations_and_tables_agree_and_downgrade_to_nothing(home: Path) -> None:
-    postgres = EmbeddedPostgres(home.with_name("schema"))
-    env = {"TRAINSMITH_DATABASE_URL": postgres.start()}
-    try:
-        assert run("migrate", **env).returncode == 0
-        for words in (["check"], ["downgrade", "base"], ["upgrade", "head"], ["check"]):
-            done = subprocess.run(
-                [sys.executable, "-m", "alembic", *words],
-                capture_output=True,
-                text=True,
-                cwd=CHECKOUT,
-                env=os.environ | env,
-            )
-            assert done.returncode == 0, json.dumps([words, done.stdout, done.stderr])
-    finally:
-        postgres.remove()
