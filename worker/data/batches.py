@@ -6,7 +6,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-CHUNK_BYTES = 4 * 2**20
+CHUNK_BYTES = 2**20  # measured: stays in cache until it is used
 CHUNK_BATCHES = 64
 
 

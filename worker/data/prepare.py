@@ -28,7 +28,7 @@ from worker.data.table import (
     refuse_absent,
     take_rows,
 )
-from worker.engine.errors import DataError
+from worker.engine.errors import DataError, UserError
 from worker.engine.request import Request
 from worker.engine.warnings import Warnings
 
@@ -146,6 +146,11 @@ def split_columns(request: Request, columns: Columns) -> Split:
     labels = to_labels(columns[data.target]) if classify else None
     # The API fills in the shares; a spec that left them open means the same here.
     test = data.split.test if data.split.test is not None else 0.0 if data.test_id else 0.1
+    if test and data.test_id:
+        raise UserError(
+            "dataset.split.test and dataset.test_id both say what to test on.",
+            hint="Leave one of them out.",
+        )
     stratify = classify and data.split.stratify is not False
     split = split_rows(
         rows, data.split.validation, test, data.split.seed, labels if stratify else None
@@ -179,10 +184,13 @@ def fit(
 ) -> Features:
     data = request.spec.dataset
     inputs = [
-        fit_input(request, name, kind, train[name], warnings)
+        fit_input(request, name, kind, train[name])
         for name, kind in kinds.items()
         if name != data.target
     ]
+    constant = [each.name for each in inputs if isinstance(each, NumberInput) and each.std == 0]
+    if constant:
+        warnings.add(f"Constant in the training rows, so set to 0: {list_names(constant)}.")
     features = Features(inputs, fit_target(request, train[data.target], warnings))
     if features.width == 0 or features.width > MAX_WIDTH:
         widest = max(inputs, key=lambda column: column.width)
@@ -194,16 +202,16 @@ def fit(
     return features
 
 
-def fit_input(
-    request: Request, name: str, kind: ColumnKind, values: RawColumn, warnings: Warnings
-) -> Input:
+def fit_input(request: Request, name: str, kind: ColumnKind, values: RawColumn) -> Input:
     data = request.spec.dataset
     if isinstance(values, Tensor):
-        column = fit_number(name, values, data.impute, data.scale)
-        if column.std == 0:
-            warnings.add(f"Column {name!r} is constant in the training rows; it was set to 0.")
-        return column
+        return fit_number(name, values, data.impute, data.scale)
     return fit_category(name, kind, values)
+
+
+def list_names(names: list[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:10])
+    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown
 
 
 def fit_target(request: Request, values: RawColumn, warnings: Warnings) -> Target:

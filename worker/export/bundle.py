@@ -10,11 +10,13 @@ import torch
 
 from worker import registry
 from worker.data import features
-from worker.data.features import ClassTarget, Features
+from worker.data.features import ClassTarget, Features, Input, NumberInput
 from worker.engine.checkpoint import write_folder
 from worker.engine.request import Request
 from worker.export import predictor
 
+NAMED_INPUTS = 8  # in the text of the README
+SHOWN_INPUTS = 100  # in its example
 README = """# {name}
 
 Predicts `{target}` ({task}, model family {family}). Every row must hold {inputs}.
@@ -84,20 +86,28 @@ def read_source(path: Path) -> str:
 
 
 def explain(request: Request, fitted: Features) -> str:
-    names = [column.name for column in fitted.inputs]
-    shown = ", ".join(f"`{name}`" for name in names[:8])
-    row: dict[str, Any] = {}
-    for column in fitted.inputs[:8]:
-        fill = column.to_json()
-        row[column.name] = round(fill["fill"], 4) if "fill" in fill else fill["categories"][0]
+    names = [f"`{column.name}`" for column in fitted.inputs]
+    more = len(names) - NAMED_INPUTS
     classify = isinstance(fitted.target, ClassTarget)
-    more = len(names) - 8
     return README.format(
         name=request.spec.name,
         family=request.spec.model.type,
         task=request.task,
         target=request.spec.dataset.target,
-        inputs=shown + (f" and {more} more columns" if more > 0 else ""),
-        row=repr(row) if more <= 0 else repr(row)[:-1] + ", ...}",
+        inputs=", ".join(names[:NAMED_INPUTS]) + (f" and {more} more columns" if more > 0 else ""),
+        row=make_example(fitted.inputs),
         proba="print(predictor.predict_proba(rows))\n" if classify else "",
     )
+
+
+def make_example(inputs: list[Input]) -> str:
+    """Python for one row with a usual value in every column."""
+    if len(inputs) > SHOWN_INPUTS:
+        return "{column.name: None for column in predictor.features.inputs}"
+    row = {
+        column.name: round(column.fill, 4)
+        if isinstance(column, NumberInput)
+        else column.categories[0]
+        for column in inputs
+    }
+    return repr(row)

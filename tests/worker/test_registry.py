@@ -1,0 +1,69 @@
+"""Files and specs belong together: neither exists without the other."""
+
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import nn
+
+from app.specs.losses import LossSpec
+from app.specs.models import FAMILIES, ModelSpec
+from app.specs.optimizers import OptimizerSpec
+from app.specs.schedules import ScheduleSpec
+from app.specs.training import MetricName
+from worker import registry
+
+
+def list_specs(union: Any) -> dict[str, Any]:
+    members = get_args(get_args(union)[0])
+    return {spec.model_fields["type"].default: spec for spec in members}
+
+
+SPECS = {
+    "models": list_specs(ModelSpec),
+    "optimizers": list_specs(OptimizerSpec),
+    "losses": list_specs(LossSpec),
+    "schedules": list_specs(ScheduleSpec),
+}
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_every_spec_has_a_file_and_every_file_a_spec(kind: str) -> None:
+    assert registry.list_variants(kind) == sorted(SPECS[kind])
+
+
+def test_every_metric_name_has_a_file() -> None:
+    assert registry.list_variants("metrics") == sorted(get_args(MetricName))
+
+
+def test_every_variant_can_be_imported_ahead() -> None:
+    registry.import_variants()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_parameter_count_of_a_spec_is_that_of_the_model(family: Any) -> None:
+    model = registry.build_model(family(), inputs=7, outputs=3)
+    assert sum(param.numel() for param in model.parameters()) == family().parameter_count(7, 3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_maps_rows_to_outputs(family: Any) -> None:
+    model = registry.build_model(family(), inputs=7, outputs=3)
+    assert model(torch.zeros(5, 7)).shape == (5, 3)
+
+
+@pytest.mark.parametrize("spec", SPECS["optimizers"].values())
+def test_every_optimizer_lowers_a_bowl(spec: Any) -> None:
+    point = nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = registry.build_optimizer(spec(lr=0.05), [point])
+    for _ in range(20):
+        point.grad = 2 * point.detach()
+        optimizer.step()
+    assert point.square().sum().item() < 5.0
+
+
+@pytest.mark.parametrize("spec", SPECS["schedules"].values())
+def test_every_schedule_stays_between_0_and_the_full_rate(spec: Any) -> None:
+    for steps in (1, 2, 3, 50):
+        factor = registry.build_schedule(spec(warmup=0.4), steps, steps_per_epoch=5)
+        assert all(0 <= factor(step) <= 1 for step in range(steps))
