@@ -16,7 +16,7 @@ from typing import TypeVar
 import psutil
 import pytest
 
-from client import Trainsmith
+from client import ConnectionFailed, Trainsmith
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 120
@@ -57,6 +57,13 @@ class Stack:
 
     def find_api(self) -> psutil.Process:
         return wait_until(lambda: self.find("uvicorn"), "the API runs")[0]
+
+    def answers(self) -> bool:
+        try:
+            next(iter(self.client.jobs.list(limit=1)), None)
+        except ConnectionFailed:
+            return False
+        return True
 
 
 def _command_line(process: psutil.Process) -> list[str]:

@@ -113,7 +113,7 @@ def test_a_target_with_one_class_is_refused(stack, tmp_path):
 
     assert error["loc"] == ["dataset", "target"]
     assert "'label'" in error["message"]
-    assert "class" in error["message"]
+    assert "same value" in error["message"]
 
 
 def test_three_rows_are_refused_with_the_fix_or_trained_without_splits(stack, tmp_path):

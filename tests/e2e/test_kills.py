@@ -79,6 +79,7 @@ def test_a_killed_api_disturbs_no_training(stack, dataset_id, calm_weights, tmp_
     wait_for_a_checkpoint(stack, job_id)
 
     stack.find_api().kill()
+    wait_until(stack.answers, "the API is back")
 
     job = assert_it_ended_well(stack, job_id, calm_weights, tmp_path)
     assert job["attempt"] == 1

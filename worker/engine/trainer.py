@@ -80,6 +80,7 @@ class Trainer:
             for inputs, targets in self.batches.epoch(*divmod(self.step, self.steps_per_epoch)):
                 if (stop := self.reporter.stop) is not None:
                     self.save()
+                    self.report_progress()
                     self.drain()
                     return stop
                 self.log.add(self.train_step(inputs, targets))
