@@ -117,6 +117,12 @@ class LiveView(View):
     ) -> None:
         self._bars.stop()
 
+    def show_event(self, event: Event) -> None:
+        super().show_event(event)
+        if event["type"] == "state":
+            place = event["data"].get("phase") or event["data"]["status"]
+            self._bars.update(self._task, description=place)
+
     def show_progress(self, job: Job) -> None:
         self._bars.update(
             self._task,
