@@ -176,6 +176,8 @@ class Recorder(threading.Thread):
             return False
         if batch.resume_step is not None:
             lifecycle.set_resume_step(session, lease, batch.resume_step)
+            keys = checkpoints.drop_after(session, lease.job_id, batch.resume_step)
+            after_commit(session, partial(remove_folders, keys))
         add_points(session, lease.attempt_id, batch.points)
         saved = [self._add_checkpoint(session, message) for message in batch.saved]
         lifecycle.record(session, lease, batch.events + saved)

@@ -57,6 +57,13 @@ def prune(session: Session, job_id: str, keep_last: int, keep_best: int) -> list
     return list(session.scalars(doomed.returning(Checkpoint.path)))
 
 
+def drop_after(session: Session, job_id: str, step: int) -> list[str]:
+    """Unlist what lies beyond the step that a job went back to: its weights will come again, from
+    another attempt. Returns storage keys, as `prune` does."""
+    beyond = delete(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.step > step)
+    return list(session.scalars(beyond.returning(Checkpoint.path)))
+
+
 def list_resumable(session: Session, job_id: str) -> Sequence[Checkpoint]:
     """Newest first: whoever resumes takes the first intact one."""
     query = select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(*NEWEST)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, defer
 
+from app import faults
 from app.datasets.tables import Dataset
 from app.db import after_commit
 from app.errors import (
@@ -132,6 +133,8 @@ def _add(
     )
     lifecycle.add(session, job)
     session.refresh(job)
+    faults.reach("api.before_commit")
+    after_commit(session, partial(faults.reach, "api.after_commit"))
     return job
 
 

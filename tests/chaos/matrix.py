@@ -40,6 +40,7 @@ POINTS = (
     "child.start",
     "child.before_done",
     "train.step",
+    "bundle.before_rename",
     "checkpoint.before_write",
     "checkpoint.before_sync",
     "checkpoint.before_rename",

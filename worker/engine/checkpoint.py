@@ -16,6 +16,7 @@ from typing import Any
 import safetensors
 from safetensors.torch import load, save
 
+from app import faults
 from worker.engine.snapshot import Snapshot
 
 FACTS = "trainsmith"  # the metadata key of the JSON
@@ -46,17 +47,22 @@ def describe(content: bytes) -> dict[str, Any]:
 
 def write_folder(folder: Path, contents: dict[str, bytes]) -> None:
     """All of the files, durably, or nothing."""
+    kind = "bundle" if folder.name == "bundle" else "checkpoint"
+    faults.reach(f"{kind}.before_write")
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     temporary.mkdir()
     try:
         for name, content in contents.items():
             write_file(temporary / name, content)
+        faults.reach(f"{kind}.before_sync")
         sync_folder(temporary)
+        faults.reach(f"{kind}.before_rename")
         temporary.rename(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(folder.parent)
+    faults.reach(f"{kind}.after_rename")
 
 
 def write_file(path: Path, content: bytes) -> None:

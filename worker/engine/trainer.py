@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from app import faults
 from app.specs import JobSpec
 from worker.data.batches import Batches
 from worker.engine.checkpoint import name_checkpoint
@@ -128,6 +129,7 @@ class Trainer:
 
     def end_epoch(self) -> None:
         """No checkpoint can fall between the last step of an epoch and this."""
+        faults.reach("train.step")
         if self.validation is None:
             return
         self.log.pause_clock()

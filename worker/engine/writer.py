@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
+from app import faults
 from worker.engine.checkpoint import name_checkpoint, write_checkpoint
 from worker.engine.reporter import Reporter, SavedCheckpoint
 from worker.engine.snapshot import Snapshot
@@ -74,6 +75,7 @@ class CheckpointWriter:
             written.snapshot.busy = False
             self.open_orders -= 1
             if isinstance(written.result, SavedCheckpoint):
+                faults.reach("checkpoint.before_report")
                 self.reporter.checkpoint(written.result)
             done.append(written)
         return done
