@@ -8,15 +8,12 @@ from app.tables import Base
 
 MIGRATION_LOCK = 0x6D69_6772
 
-with get_engine().connect() as connection:
-    connection.detach()  # closed at the end, not pooled: the lock and the settings go with it
-    # A migration may take long, and so may waiting for the replica that does it; but no statement
-    # waits long for a table while everybody else queues behind it.
-    connection.execute(text("SET statement_timeout = 0"))
-    connection.execute(text("SET lock_timeout = 0"))
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
-    connection.execute(text("SET lock_timeout = '10s'"))
+with get_engine().begin() as connection:
+    # Replicas wait for the first one, however long that takes. The lock ends with the transaction:
+    # one of the session would stay with the connection when that goes back to the pool.
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    connection.execute(text("SET LOCAL lock_timeout = 0"))
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+    connection.execute(text("SET LOCAL lock_timeout = '10s'"))  # a queued DDL stops everybody
     context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
-    with context.begin_transaction():
-        context.run_migrations()
-    connection.commit()
+    context.run_migrations()
