@@ -158,13 +158,18 @@ def fit_number(name: str, values: Tensor, impute: str, scale: str) -> NumberInpu
         return NumberInput(name, fill=0.0, mean=0.0, std=0.0)
     low, high = present.min().item(), present.max().item()
     mean, std = measure(present)
-    middle = present.sort().values[[(len(present) - 1) // 2, len(present) // 2]]
     if low == high:
         return NumberInput(name, fill=low, mean=low, std=0.0)
-    fill = mean if impute == "mean" else middle.mean().item()
+    fill = mean if impute == "mean" else find_median(present)
     if scale == "none":
         return NumberInput(name, fill, mean=0.0, std=1.0)
     return NumberInput(name, fill, mean, std)
+
+
+def find_median(values: Tensor) -> float:
+    """Between the two in the middle, where their number is even."""
+    ordered = values.sort().values
+    return ordered[[(len(values) - 1) // 2, len(values) // 2]].mean().item()
 
 
 def measure(values: Tensor) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import numpy.ma  # duckdb imports it with its first answer, in every job anew
 import torch
 
 from app.specs.data import ColumnKind
@@ -13,6 +14,7 @@ from worker.data.features import CellError, RawColumn, to_number, to_text
 from worker.engine.errors import DataError
 
 Columns = dict[str, RawColumn]
+WIDE = 256  # duckdb checks each selected name against all others: from here, take all columns
 
 
 def read_columns(path: Path, kinds: dict[str, ColumnKind], threads: int) -> Columns:
@@ -24,13 +26,16 @@ def read_columns(path: Path, kinds: dict[str, ColumnKind], threads: int) -> Colu
     with duckdb.connect(":memory:", config={"threads": threads}) as connection:
         table = connection.read_parquet(str(path))
         refuse_absent(kinds, table.columns)
-        arrays = table.select(*map(duckdb.ColumnExpression, kinds)).fetchnumpy()
+        if len(kinds) < WIDE:
+            table = table.select(*map(duckdb.ColumnExpression, kinds))
+        arrays = table.fetchnumpy()
     return {name: _to_raw(name, kind, arrays.pop(name)) for name, kind in kinds.items()}
 
 
 def refuse_absent(names: Iterable[str], present: list[str]) -> None:
+    known = set(present)
     for name in names:
-        if name not in present:
+        if name not in known:
             raise DataError(
                 f"The dataset has no column {name!r}.",
                 hint=f"Its columns are {', '.join(present[:20])}.",

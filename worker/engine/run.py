@@ -65,11 +65,17 @@ def resume(trainer: Trainer, request: Request) -> Evaluation | None:
             trainer.warnings.add(f"Checkpoint {name} could not be used: {error}.")
             continue
         trainer.resume(snapshot, find_best(trainer, request, folder, snapshot))
-        facts = {"checkpoint": name, "step": trainer.step, "rows_repeated": 0, "rows_skipped": 0}
-        trainer.reporter.event("resumed", facts)
+        tell_resumed(trainer, name)
         evaluation: Evaluation | None = snapshot.facts["evaluation"]
         return evaluation
+    if request.resume:
+        tell_resumed(trainer, None)  # what earlier attempts reported is void
     return None
+
+
+def tell_resumed(trainer: Trainer, name: str | None) -> None:
+    facts = {"checkpoint": name, "step": trainer.step, "rows_repeated": 0, "rows_skipped": 0}
+    trainer.reporter.event("resumed", facts)
 
 
 def refuse_other_model(snapshot: Snapshot, model: nn.Module) -> None:

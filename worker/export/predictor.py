@@ -72,7 +72,10 @@ def main() -> None:
     if len(sys.argv) != 2:
         sys.exit("usage: python predict.py rows.csv")
     with open(sys.argv[1], newline="", encoding="utf-8-sig") as file:
-        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+        header = file.readline()
+        file.seek(0)
+        delimiter = max(",;\t|", key=header.count)
+        rows: list[dict[str, Any]] = list(csv.DictReader(file, delimiter=delimiter))
     predictor = load(Path(__file__).resolve().parent)
     sys.stdout.writelines(f"{answer}\n" for answer in predictor.predict(rows))
 
