@@ -18,9 +18,9 @@ from duckdb import DuckDBPyConnection
 from app.datasets.staging import MAX_PROBLEMS, Problem, Staged, copy_rows, quote_name, quote_text
 from app.specs.data import ColumnKind
 
-COLUMNS_PER_QUERY = 50
+COLUMNS_PER_QUERY = 25
 FEW = 10
-BOOLEANS = "('true', 'false', 'True', 'False', 'TRUE', 'FALSE')"
+BOOLEANS = "['true', 'false', 'True', 'False', 'TRUE', 'FALSE']"
 # DuckDB also reads 1_000 as a number.
 NUMBER = "CASE WHEN contains({c}, '_') THEN NULL ELSE TRY_CAST({c} AS DOUBLE) END"
 TIME = "{c} LIKE '____-__-__%' AND TRY_CAST({c} AS TIMESTAMP) IS NOT NULL"
@@ -33,17 +33,23 @@ class Counts:
     present: int
     numbers: int
     infinite: int
+    not_numbers: int  # NaN, however it is spelt
     booleans: int
     times: int
     with_nul: int
 
 
-def infer_kinds(connection: DuckDBPyConnection, staged: Staged) -> list[ColumnKind]:
-    """The kind of every column; "text" where only the number of distinct values can tell more.
+@dataclass(frozen=True)
+class Meaning:
+    """`kind` is "text" where only the number of distinct values can tell more."""
 
-    Adds what is wrong to `staged.problems`.
-    """
-    kinds: list[ColumnKind] = []
+    kind: ColumnKind
+    has_nan: bool = False
+
+
+def infer_kinds(connection: DuckDBPyConnection, staged: Staged) -> list[Meaning]:
+    """What every column holds. Adds what is wrong to `staged.problems`."""
+    meanings: list[Meaning] = []
     for start in range(0, len(staged.names), COLUMNS_PER_QUERY):
         columns = range(start, min(start + COLUMNS_PER_QUERY, len(staged.names)))
         all_counts = _count(connection, staged, columns)
@@ -51,18 +57,18 @@ def infer_kinds(connection: DuckDBPyConnection, staged: Staged) -> list[ColumnKi
             kind = staged.kinds[i] or _choose_kind(counts)
             kind = "time" if kind == "text" and counts.present == counts.times > 0 else kind
             _report(connection, staged, i, kind, counts)
-            kinds.append(kind)
-    return kinds
+            meanings.append(Meaning(kind, has_nan=counts.not_numbers > 0))
+    return meanings
 
 
 def write_table(
-    connection: DuckDBPyConnection, staged: Staged, kinds: Sequence[ColumnKind], path: Path
+    connection: DuckDBPyConnection, staged: Staged, meanings: Sequence[Meaning], path: Path
 ) -> None:
     cells = ", ".join(
-        f"{_convert(i, kind)} AS {quote_name(name)}"
-        for i, (name, kind) in enumerate(zip(staged.names, kinds, strict=True))
+        f"{_convert(i, meaning)} AS {quote_name(name)}"
+        for i, (name, meaning) in enumerate(zip(staged.names, meanings, strict=True))
     )
-    copy_rows(connection, f"SELECT {cells} FROM {_source(staged)}", path, len(kinds))
+    copy_rows(connection, f"SELECT {cells} FROM {_source(staged)}", path, len(meanings))
 
 
 def _source(staged: Staged) -> str:
@@ -91,11 +97,13 @@ def _count_column(i: int, kind: ColumnKind | None) -> list[str]:
         f"{cell} IS NOT NULL",
         f"({number}) IS NOT NULL" if numeric else never,
         f"isinf({number})" if numeric else never,
-        f"trim({cell}) IN {BOOLEANS}" if kind is None else never,
+        f"isnan({number})" if numeric else never,
+        f"list_contains({BOOLEANS}, trim({cell}))" if kind is None else never,
         TIME.format(c=f"trim({cell})") if textual else never,
         f"contains({cell}, chr(0))" if textual else never,
     ]
-    return [f"count(*) FILTER (WHERE {test})" for test in tests]
+    # FILTER would say the same, in a time that grows with the square of the columns.
+    return [f"count(CASE WHEN {test} THEN 1 END)" for test in tests]
 
 
 def _choose_kind(counts: Counts) -> ColumnKind:
@@ -140,11 +148,11 @@ def _add(
     staged.problems.add([Problem(*what, row=row, column=column) for (row,) in rows], total)
 
 
-def _convert(i: int, kind: ColumnKind) -> str:
-    match kind:
+def _convert(i: int, meaning: Meaning) -> str:
+    match meaning.kind:
         case "number":
             number = f"TRY_CAST(c{i} AS DOUBLE)"
-            return f"CASE WHEN isnan({number}) THEN NULL ELSE {number} END"
+            return f"nullif({number}, 'nan'::DOUBLE)" if meaning.has_nan else number
         case "boolean":
             return f"lower(trim(c{i}))"
         case "time":

@@ -17,17 +17,26 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import psutil
 from duckdb import DuckDBPyConnection
 
 from app.datasets.formats import HEAD_BYTES, guess_format, load_format
 from app.datasets.infer import infer_kinds, write_table
 from app.datasets.measure import count_rows, measure_columns
-from app.datasets.staging import MAX_PROBLEMS, Problem, Problems, Rejected, Staged, quote_text
+from app.datasets.staging import (
+    MAX_PROBLEMS,
+    Problem,
+    Problems,
+    Rejected,
+    Staged,
+    quote_name,
+    quote_text,
+)
 from app.specs.columns import Column
 from app.specs.data import DatasetFormat
 
-MEMORY_LIMIT = "1GB"  # of DuckDB; what does not fit is spilled into the folder
-ADDRESS_SPACE_BYTES = 4 * 2**30
+MEMORY_BYTES = 2 * 2**30  # of DuckDB; what does not fit is spilled into the folder
+ADDRESS_SPACE_BYTES = 6 * 2**30
 THREADS = 2
 MIN_ROWS = 2
 PREVIEW_ROWS = 1000
@@ -42,7 +51,8 @@ def main() -> None:
     request = json.loads(sys.argv[3])
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _limit_resources(seconds)
-    print(json.dumps(inspect(folder, request["filename"], request["format"])))  # noqa: T201
+    print(json.dumps(inspect(folder, request["filename"], request["format"])), flush=True)  # noqa: T201
+    os._exit(0)  # nothing is left to save, and DuckDB would report its own bookkeeping
 
 
 def _die_with_parent() -> None:
@@ -68,7 +78,8 @@ def inspect(folder: Path, filename: str, format: DatasetFormat | None) -> dict[s
     except Rejected as error:
         return _refuse(error)
     except (duckdb.OutOfMemoryException, MemoryError):
-        return {"problem": "dataset-too-large", "message": "Too large to read.", "errors": []}
+        message = "Reading the file takes more memory than this server allows."
+        return {"problem": "dataset-too-large", "message": message, "errors": []}
     facts = [column.model_dump(mode="json") for column in columns]
     return {"format": format, "rows": rows, "columns": facts}
 
@@ -83,7 +94,7 @@ def connect(folder: Path) -> DuckDBPyConnection:
     connection = duckdb.connect(
         config={
             "threads": THREADS,
-            "memory_limit": MEMORY_LIMIT,
+            "memory_limit": f"{min(MEMORY_BYTES, psutil.virtual_memory().total // 4)}B",
             "temp_directory": str(folder / "spill"),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
@@ -102,14 +113,15 @@ def build_table(
 ) -> tuple[int, list[Column]]:
     table = folder / "table.parquet"
     staged = load_format(format).read(connection, folder / "original", folder / "staged.parquet")
-    kinds = infer_kinds(connection, staged) if staged.names else []
+    meanings = infer_kinds(connection, staged)
     _refuse_problems(staged)
     rows = count_rows(connection, staged.path)
     if rows < MIN_ROWS:
         raise Rejected(f"Rows of data in the file: {rows}. At least {MIN_ROWS} are needed.")
     _refuse_bomb(connection, staged, (folder / "original").stat().st_size)
-    write_table(connection, staged, kinds, table)
+    write_table(connection, staged, meanings, table)
     staged.path.unlink()
+    kinds = [meaning.kind for meaning in meanings]
     columns = measure_columns(connection, table, staged.names, kinds)
     write_preview(connection, table, columns)
     return rows, columns
@@ -138,22 +150,22 @@ def _locate(staged: Staged, problems: Problems) -> list[Problem]:
 
 def _refuse_bomb(connection: DuckDBPyConnection, staged: Staged, size_bytes: int) -> None:
     limit = max(ALWAYS_ALLOWED_BYTES, MAX_RATIO * size_bytes)
-    types = connection.execute(f"DESCRIBE FROM {quote_text(staged.path)}").fetchall()
-    sizes = [f"strlen({name})" if kind == "VARCHAR" else "8" for name, kind, *_ in types]
-    for size in sizes:
-        query = f"SELECT sum({size}) FROM read_parquet({quote_text(staged.path)})"
-        limit -= connection.execute(query).fetchall()[0][0] or 0
-        if limit < 0:
-            message = f"The table is more than {MAX_RATIO} times as large as the file."
-            raise Rejected(message, kind="dataset-too-large")
+    source = quote_text(staged.path)
+    types = connection.execute(f"DESCRIBE FROM {source}").fetchall()
+    texts = [f"coalesce(sum(strlen({name})), 0)" for name, kind, *_ in types if kind == "VARCHAR"]
+    sums = connection.execute(f"SELECT {', '.join([*texts, '0'])} FROM {source}").fetchall()[0]
+    if sum(sums) > limit:
+        message = f"The table is more than {MAX_RATIO} times as large as the file."
+        raise Rejected(message, kind="dataset-too-large")
 
 
 def write_preview(connection: DuckDBPyConnection, table: Path, columns: list[Column]) -> None:
     """The first rows, one JSON list a line; long text is cut."""
-    names = [quote_text(column.name)[1:-1].replace('"', '""') for column in columns]
     cells = ", ".join(
-        f'"{name}"' if column.kind == "number" else f'left("{name}", {PREVIEW_TEXT})'
-        for name, column in zip(names, columns, strict=True)
+        quote_name(column.name)
+        if column.kind == "number"
+        else f"left({quote_name(column.name)}, {PREVIEW_TEXT})"
+        for column in columns
     )
     query = f"SELECT {cells} FROM read_parquet({quote_text(table)}) LIMIT {PREVIEW_ROWS}"
     whole = [column.integer for column in columns]

@@ -13,7 +13,7 @@ from app.datasets.errors import DatasetInvalid, DatasetTooLarge, InsufficientSto
 from app.errors import AppError, InternalError
 
 log = logging.getLogger(__name__)
-BASE_SECONDS = 60
+BASE_SECONDS = 300
 BYTES_PER_SECOND = 2**20  # the slowest reading that is still waited for
 PROBLEMS: dict[str, type[AppError]] = {
     kind.slug(): kind for kind in (DatasetInvalid, DatasetTooLarge, InsufficientStorage)
@@ -67,9 +67,12 @@ def _start(command: list[str], folder: Path) -> tuple[subprocess.Popen[bytes], i
 def _read_report(status: int, output: bytes, errors: bytes) -> dict[str, Any]:
     if status in (-signal.SIGKILL, -signal.SIGXCPU):
         raise DatasetTooLarge
+    if status < 0:  # the file, or the lack of memory, has brought the reader down
+        log.error("reading an upload was ended by signal %d", -status)
+        raise DatasetInvalid("The file cannot be read.")
     if status != 0:
         log.error(
-            "reading an upload ended with %d: %s", status, errors[-2000:].decode(errors="replace")
+            "reading an upload ended with %d: %s", status, errors[:2000].decode(errors="replace")
         )
         raise InternalError
     report: dict[str, Any] = json.loads(output)

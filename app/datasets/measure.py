@@ -1,8 +1,8 @@
 """What is known of each column of a table form.
 
 Text is a category where it has at most 10,000 distinct values, at most max(20, half the rows) of
-them, and 64 characters on average. Distinct values are counted exactly up to 100,000; beyond that
-the number is an estimate.
+them, and 64 characters on average. Distinct values are counted and listed up to about 15,000;
+beyond that their number is an estimate.
 """
 
 # ruff: noqa: S608 - names are quoted, and this DuckDB is locked into one folder
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 from duckdb import DuckDBPyConnection
 
@@ -18,12 +19,12 @@ from app.datasets.staging import quote_name, quote_text
 from app.specs.columns import Column
 from app.specs.data import ColumnKind
 
-COLUMNS_PER_QUERY = 50
+COLUMNS_PER_QUERY = 25
 MAX_CATEGORIES = 10_000
 MAX_CATEGORY_LENGTH = 64
 MAX_VALUES = 100
 MAX_VALUE_LENGTH = 256
-COUNTED_EXACTLY = 100_000
+COUNTED_EXACTLY = 15_000
 EXACT_INTEGERS = 2**53
 
 
@@ -59,8 +60,16 @@ def measure_columns(
     for start in range(0, len(names), COLUMNS_PER_QUERY):
         batch = list(zip(names, kinds, strict=True))[start : start + COLUMNS_PER_QUERY]
         all_totals = _total(connection, table, batch)
-        for (name, kind), totals in zip(batch, all_totals, strict=True):
-            columns.append(_describe(connection, table, name, kind, totals))
+        few = [
+            name
+            for (name, _), totals in zip(batch, all_totals, strict=True)
+            if totals.distinct <= COUNTED_EXACTLY
+        ]
+        values = _count_values(connection, table, few)
+        columns += [
+            _describe(name, kind, totals, values.get(name))
+            for (name, kind), totals in zip(batch, all_totals, strict=True)
+        ]
     return columns
 
 
@@ -79,7 +88,7 @@ def _total_column(cell: str, kind: ColumnKind) -> list[str]:
     return [
         "count(*)",
         f"count({cell})",
-        f"min(file_row_number) FILTER (WHERE {cell} IS NULL) + 1",
+        f"min(CASE WHEN {cell} IS NULL THEN file_row_number END) + 1",
         f"approx_count_distinct({cell})",
         "NULL" if number else f"avg(length({cell}))",
         f"min({cell})" if number else "NULL",
@@ -91,14 +100,12 @@ def _total_column(cell: str, kind: ColumnKind) -> list[str]:
     ]
 
 
-def _describe(
-    connection: DuckDBPyConnection, table: Path, name: str, kind: ColumnKind, totals: Totals
-) -> Column:
+def _describe(name: str, kind: ColumnKind, totals: Totals, counts: dict[Any, int] | None) -> Column:
     integer = kind == "number" and bool(totals.whole)
-    if totals.distinct <= COUNTED_EXACTLY:
-        values = _list_values(connection, table, name, kind)
-    else:
+    if counts is None:
         values = Values(min(totals.distinct, totals.present), 0, [])
+    else:
+        values = _list_values(counts)
     if kind == "text" and _is_category(totals, values.distinct):
         kind = "category"
     listed = kind != "time" and (kind != "number" or integer)
@@ -122,20 +129,19 @@ def _is_category(totals: Totals, distinct: int) -> bool:
     return few and (totals.mean_length or 0) <= MAX_CATEGORY_LENGTH
 
 
-def _list_values(
-    connection: DuckDBPyConnection, table: Path, name: str, kind: ColumnKind
-) -> Values:
-    cell = quote_name(name)
-    counted = (
-        f"SELECT {cell} AS cell, count(*) AS n FROM read_parquet({quote_text(table)})"
-        f" WHERE {cell} IS NOT NULL GROUP BY 1"
-    )
-    text = "format('{:.0f}', cell)" if kind == "number" else "cell"
-    distinct, rarest = connection.execute(
-        f"SELECT count(*), coalesce(min(n), 0) FROM ({counted})"
-    ).fetchall()[0]
-    rows = connection.execute(
-        f"SELECT {text}, n FROM ({counted})"
-        f" WHERE length({text}) <= {MAX_VALUE_LENGTH} ORDER BY n DESC, cell LIMIT {MAX_VALUES}"
-    ).fetchall()
-    return Values(distinct, rarest, [(value, count) for value, count in rows])
+def _count_values(
+    connection: DuckDBPyConnection, table: Path, names: Sequence[str]
+) -> dict[str, dict[Any, int]]:
+    if not names:
+        return {}
+    parts = ", ".join(f"histogram({quote_name(name)})" for name in names)
+    query = f"SELECT {parts} FROM read_parquet({quote_text(table)})"
+    row = connection.execute(query).fetchall()[0]
+    return {name: counts or {} for name, counts in zip(names, row, strict=True)}
+
+
+def _list_values(counts: dict[Any, int]) -> Values:
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    shown = [(value if isinstance(value, str) else f"{value:.0f}", n) for value, n in ordered]
+    common = [(value, n) for value, n in shown[:MAX_VALUES] if len(value) <= MAX_VALUE_LENGTH]
+    return Values(len(counts), min(counts.values(), default=0), common)

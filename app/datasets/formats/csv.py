@@ -50,14 +50,11 @@ def read(connection: DuckDBPyConnection, original: Path, staged: Path) -> Staged
     delimiter, names = _read_header(head)
     columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(names)))
     missing = ", ".join(quote_text(text) for text in MISSING)
-    cells = ", ".join(
-        f"CASE WHEN trim(c{i}) IN ({missing}) THEN NULL ELSE c{i} END AS c{i}"
-        for i in range(len(names))
-    )
     query = (
-        f"SELECT {cells} FROM read_csv({quote_text(original)}, auto_detect=false, header=true,"
+        f"SELECT * FROM read_csv({quote_text(original)}, auto_detect=false, header=true,"
         f" delim={quote_text(delimiter)}, quote='\"', escape='\"', columns={{{columns}}},"
-        f" max_line_size={MAX_LINE_BYTES}, store_rejects=true, rejects_limit=0)"
+        f" nullstr=[{missing}], max_line_size={MAX_LINE_BYTES}, store_rejects=true,"
+        " rejects_limit=0)"
     )
     try:
         copy_rows(connection, query, staged, len(names))
