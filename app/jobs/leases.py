@@ -67,7 +67,7 @@ def list_expired(session: Session) -> list[tuple[str, int]]:
     query = select(LeaseRow.job_id, LeaseRow.attempt).where(
         LeaseRow.expires_at < now(), uptime > ttl
     )
-    return [(job_id, attempt) for job_id, attempt in session.execute(query).tuples()]
+    return [(job_id, attempt) for job_id, attempt in session.execute(query)]
 
 
 def lock_expired(session: Session, job_id: str, attempt: int) -> bool:

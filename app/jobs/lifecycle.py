@@ -19,6 +19,7 @@ from app.db import after_commit
 from app.events.service import NewEvent, append_events
 from app.jobs import leases
 from app.jobs.clock import interval, now
+from app.jobs.failures import complete_error
 from app.jobs.fairness import due_jobs
 from app.jobs.leases import Lease
 from app.jobs.tables import (
@@ -105,6 +106,7 @@ def claim(session: Session, worker: str) -> Lease | None:
         started_at=func.coalesce(Job.started_at, now()),
     )
     assert job is not None  # the row is locked and was queued
+    inherited_step = job.retry_from["step"] if job.retry_from else 0
     resume_step = session.scalar(
         select(func.max(Checkpoint.step)).where(Checkpoint.job_id == job.id)
     )
@@ -114,7 +116,7 @@ def claim(session: Session, worker: str) -> Lease | None:
             job_id=job.id,
             number=job.attempt,
             worker=worker,
-            resume_step=resume_step or 0,
+            resume_step=max(resume_step or 0, inherited_step),
             status=AttemptStatus.RUNNING,
         )
         .returning(Attempt.id)
@@ -228,9 +230,20 @@ def fail(
     again = retry and failures < max_attempts
     if again and job.requested is None:
         return _requeue(session, job, failures=failures, delay=_backoff(failures))
-    status = _requested_status(job.requested) or JobStatus.FAILED
-    outcome = {"reason": reason, "error": error} if status is JobStatus.FAILED else {}
-    return _leave_running(session, job, status, failures=failures, **outcome)
+    status = _requested_status(job.requested)
+    if status is JobStatus.PAUSED and again:
+        message = f"{error['message']}; the job is paused as of its last checkpoint"
+        record(session, lease, [NewEvent("warning", {"message": message})])
+    elif status is not JobStatus.CANCELLED:
+        outcome = {"reason": reason, "error": complete_error(session, job.id, error)}
+        return _leave_running(session, job, JobStatus.FAILED, failures=failures, **outcome)
+    return _leave_running(session, job, status, failures=failures)
+
+
+def refuse_pause(session: Session, lease: Lease) -> None:
+    """Training goes on, because its state could not be saved. A request to cancel stays."""
+    guard = [*_owned_by(lease), Job.requested == Requested.PAUSE]
+    _change(session, lease.job_id, guard, requested=None)
 
 
 def hand_back(session: Session, lease: Lease) -> bool:
@@ -330,9 +343,8 @@ def _reap_one(session: Session, job_id: str, attempt: int) -> bool:
             "message": f"the worker was lost {losses} times",
             "hint": "A job that takes its machine down with it looks like this: check its memory.",
         }
-        return _leave_running(
-            session, job, JobStatus.FAILED, losses=losses, reason=Reason.LOST, error=error
-        )
+        outcome = {"reason": Reason.LOST, "error": complete_error(session, job.id, error)}
+        return _leave_running(session, job, JobStatus.FAILED, losses=losses, **outcome)
     delay = 0.0 if losses == 1 else _backoff(losses - 1)
     return _requeue(session, job, losses=losses, delay=delay)
 
@@ -340,8 +352,14 @@ def _reap_one(session: Session, job_id: str, attempt: int) -> bool:
 # ---------------------------------------------------------------- what a client asks for
 
 
+def _lock(session: Session, job: Job) -> None:
+    """Hold the status still: a job that starts or goes back meanwhile would match no guard."""
+    session.execute(select(Job.id).where(Job.id == job.id).with_for_update(key_share=True))
+
+
 def cancel(session: Session, job: Job) -> Job | None:
     """Cancel now if nobody runs the job, else ask its worker to. None: it has ended."""
+    _lock(session, job)
     waiting = [Job.status.in_([JobStatus.QUEUED, JobStatus.PAUSED])]
     values = {"status": JobStatus.CANCELLED, "finished_at": now()}
     return _change(session, job.id, waiting, **values) or _change(
@@ -351,6 +369,7 @@ def cancel(session: Session, job: Job) -> Job | None:
 
 def pause(session: Session, job: Job) -> Job | None:
     """Pause now if nobody runs the job, else ask its worker to. None: it cannot be paused."""
+    _lock(session, job)
     waiting = [Job.status == JobStatus.QUEUED]
     running = [Job.status == JobStatus.RUNNING, Job.requested.is_(None)]
     return _change(session, job.id, waiting, status=JobStatus.PAUSED) or _change(
