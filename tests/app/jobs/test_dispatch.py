@@ -3,6 +3,7 @@
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from app import hints, queue
 from app.db import transaction
@@ -50,9 +51,12 @@ def test_a_job_that_is_rolled_back_wakes_nobody():
     count_wake_ups()
     queue.get_redis().flushall()
 
-    with pytest.raises(ZeroDivisionError), transaction() as session:
-        lifecycle.resume(session, session.get_one(Job, job_id))
+    def resume_and_fail(session: Session, job: Job) -> None:
+        assert lifecycle.resume(session, job) is not None
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        acts.steer(resume_and_fail, job_id)
 
     assert count_wake_ups() == 0
     assert acts.read(job_id).status is JobStatus.PAUSED
