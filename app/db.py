@@ -40,6 +40,7 @@ def make_engine(url: str) -> Engine:
         max_overflow=10,
         pool_timeout=5,
         pool_pre_ping=True,
+        hide_parameters=True,  # rows and keys of clients do not belong into a log
     )
 
 

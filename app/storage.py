@@ -1,11 +1,15 @@
 """Where blobs lie: one folder, addressed by relative keys that only the server makes."""
 
+import logging
 import os
+import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from app.config import get_settings
+
+log = logging.getLogger(__name__)
 
 
 class UnsupportedStorage(Exception):
@@ -31,6 +35,9 @@ def get_path(key: str) -> Path:
     return path
 
 
+INHERITED = 0  # stands for an attempt: checkpoints that a retried job was given to start from
+
+
 def dataset_key(dataset_id: str) -> str:
     return f"datasets/{dataset_id}"
 
@@ -45,6 +52,17 @@ def attempt_key(job_id: str, attempt: int) -> str:
 
 def checkpoint_key(job_id: str, attempt: int, step: int) -> str:
     return f"{attempt_key(job_id, attempt)}/s{step}"
+
+
+def remove_folder(folder: Path) -> None:
+    """What stays behind wastes space and nothing else: nothing lists it any more. The sweep
+    tries again."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        log.warning("%s was not removed: %s", folder, error)
 
 
 def sync_folder(folder: Path) -> None:

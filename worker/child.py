@@ -1,5 +1,6 @@
 """The training process: from the fork to its last message."""
 
+import errno
 import json
 import os
 import resource
@@ -11,6 +12,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import torch
 
 from app import faults
@@ -29,6 +31,9 @@ REASONS: dict[type[TrainingError], str] = {
     NonFiniteLoss: "non_finite_loss",
 }
 OUT_OF_MEMORY_HINT = "Use a smaller batch_size or a smaller model."
+OUT_OF_MEMORY_WORDS = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+NO_SPACE_HINT = "The disk of the worker is full: make room, then retry from the last checkpoint."
 
 
 class ChannelReporter:
@@ -47,6 +52,10 @@ class ChannelReporter:
 
     def send(self, kind: str, **fields: Any) -> None:
         channel.send(self._sock, {"kind": kind, **fields})
+
+    def refuse(self, reason: str) -> None:
+        self.stop = None
+        self.send("refused", reason=reason)
 
     def phase(self, name: str) -> None:
         self.send("phase", phase=name)
@@ -101,14 +110,23 @@ def describe_failure(error: Exception) -> dict[str, Any]:
             "traceback": tail,
             "retry": False,
         }
-    retry = isinstance(error, OSError)
-    return {"reason": "crashed", "message": message, "traceback": tail, "retry": retry}
+    full = isinstance(error, OSError) and error.errno in NO_SPACE
+    return {
+        "reason": "crashed",
+        "message": message,
+        "hint": NO_SPACE_HINT if full else "",
+        "traceback": tail,
+        "retry": isinstance(error, OSError),
+    }
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    """Of the machine or of a device; torch and DuckDB have no one class for it."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError | duckdb.OutOfMemoryException):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(w in str(error) for w in OUT_OF_MEMORY_WORDS)
 
 
 def become_trainer(log: int) -> None:
@@ -134,7 +152,7 @@ def main(path: str, channel_handle: int, log: int) -> int:
     except Exception as error:  # whatever it is, the job's owner has to hear of it
         reporter.send("failed", **describe_failure(error))
     else:
-        reporter.send("done", stopped=result.stopped, evaluation=result.evaluation)
+        reporter.send("done", **vars(result))
     sys.stdout.flush()
     sys.stderr.flush()
     return 0

@@ -76,6 +76,7 @@ class Batch:
     progress: dict[str, Any] = field(default_factory=dict)
     saved: list[Message] = field(default_factory=list)
     resume_step: int | None = None
+    refused: bool = False
 
     def add(self, message: Message) -> None:
         match message["kind"]:
@@ -94,9 +95,20 @@ class Batch:
             case "log":
                 self.events.append(NewEvent("log", {"lines": message["lines"]}))
             case "event":
-                self.events.append(NewEvent(message["type"], message["data"]))
-                if message["type"] == "resumed":
-                    self.resume_step = message["data"]["step"]
+                self._add_event(NewEvent(message["type"], message["data"]))
+            case "refused":
+                self.refused = True
+                self.events.append(describe_refusal(message))
+
+    def _add_event(self, event: NewEvent) -> None:
+        self.events.append(event)
+        if event.type == "resumed":
+            self.resume_step = event.data["step"]
+
+
+def describe_refusal(message: Message) -> NewEvent:
+    text = f"Not paused, training goes on: it could not be saved: {message['reason']}."
+    return NewEvent("warning", {"message": text})
 
 
 class Recorder(threading.Thread):
@@ -104,7 +116,6 @@ class Recorder(threading.Thread):
 
     def __init__(self, lease: Lease, keep: CheckpointsSpec) -> None:
         super().__init__(name="recorder", daemon=True)
-        self.requested: Requested | None = None
         self.lost = False  # another worker owns the job, or Postgres was away for too long
         self._lease = lease
         self._keep = keep
@@ -112,8 +123,18 @@ class Recorder(threading.Thread):
         self._closed = False
         self._number = 0
         self._renewed_at = time.monotonic()
+        self._requested: Requested | None = None
+        self._refusing = False  # to pause; until that is written
+
+    @property
+    def requested(self) -> Requested | None:
+        """What a client has asked for and training has not refused."""
+        requested = self._requested
+        return None if self._refusing and requested is Requested.PAUSE else requested
 
     def put(self, message: Message) -> None:
+        if message["kind"] == "refused":
+            self._refusing = True
         self._messages.put(message)
 
     def close(self) -> None:
@@ -154,7 +175,10 @@ class Recorder(threading.Thread):
         if now - self._renewed_at >= get_settings().renew_seconds:
             self.lost = not insist(partial(leases.renew, lease=self._lease))
             self._renewed_at = now
-        self.requested = insist(partial(lifecycle.read_request, lease=self._lease))
+        self._read_request()
+
+    def _read_request(self) -> None:
+        self._requested = insist(partial(lifecycle.read_request, lease=self._lease))
 
     def _write(self, messages: Iterable[Message]) -> None:
         batch = Batch()
@@ -164,6 +188,9 @@ class Recorder(threading.Thread):
         if not insist(partial(self._apply, batch=batch), partial(self._apply_once, batch=batch)):
             self.lost = True
         faults.reach("recorder.after_commit")
+        if batch.refused:
+            self._read_request()
+            self._refusing = False
 
     def _apply_once(self, session: Session, batch: Batch) -> bool:
         recorded = lifecycle.is_recorded(session, self._lease, self._number)
@@ -181,6 +208,8 @@ class Recorder(threading.Thread):
         add_points(session, lease.attempt_id, batch.points)
         saved = [self._add_checkpoint(session, message) for message in batch.saved]
         lifecycle.record(session, lease, batch.events + saved)
+        if batch.refused:
+            lifecycle.refuse_pause(session, lease)
         if saved:
             keep = self._keep
             keys = checkpoints.prune(session, lease.job_id, keep.keep_last, keep.keep_best)

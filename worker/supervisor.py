@@ -5,7 +5,6 @@ import logging
 import os
 import select
 import shutil
-import signal
 import socket
 import time
 from collections import deque
@@ -25,11 +24,13 @@ from app.config import get_settings
 from app.datasets.tables import Dataset
 from app.db import transaction
 from app.jobs import lifecycle
+from app.jobs.failures import LOG_LINES
 from app.jobs.leases import Lease
 from app.jobs.tables import Attempt, Job, Reason, Requested
 from app.specs import JobSpec
 from worker import channel
 from worker.channel import LineBuffer, Message
+from worker.endings import count_oom_kills, describe_death, describe_timeout
 from worker.engine.reporter import Stop
 from worker.recorder import OutageTooLong, Recorder, insist
 from worker.slot import Slot, SlotBroken
@@ -39,7 +40,6 @@ TICK_SECONDS = 0.2
 BEAT_SECONDS = 1.0
 MAX_LOG_BYTES = 1 << 20
 MAX_LINE_CHARS = 4096
-TAIL_LINES = 50
 STOPS = {Requested.CANCEL: Stop.CANCEL, Requested.PAUSE: Stop.PAUSE}
 
 
@@ -73,9 +73,18 @@ def load_assignment(session: Session, lease: Lease) -> Assignment:
         spec=spec,
         dataset=session.get_one(Dataset, job.dataset_id),
         test_dataset=session.get_one(Dataset, test_id) if test_id else None,
-        resume=[row.path for row in checkpoints.list_resumable(session, job.id)],
+        resume=list_resume_keys(session, job),
         seconds_left=spec.limits.max_seconds - float(seconds_spent),
     )
+
+
+def list_resume_keys(session: Session, job: Job) -> list[str]:
+    """The checkpoints of the job and the one it was given to start from, newest first."""
+    found = [(row.step, row.path) for row in checkpoints.list_resumable(session, job.id)]
+    if job.retry_from is not None:
+        step = job.retry_from["step"]
+        found.append((step, storage.checkpoint_key(job.id, storage.INHERITED, step)))
+    return [path for _, path in sorted(found, key=lambda pair: -pair[0])]
 
 
 def write_request(assignment: Assignment, threads: int) -> Path:
@@ -120,11 +129,12 @@ class Supervisor:
         self._log, self._log_end = os.pipe()
         self._messages, self._lines = LineBuffer(), LineBuffer()
         self._log_bytes = 0
-        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._tail: deque[str] = deque(maxlen=LOG_LINES)
         self._last: Message | None = None  # `done` or `failed`, the trainer's last word
         self._exit: int | None = None  # wait status of the trainer
         self._stop: Stop | None = None
         self._kill_at: float | None = None
+        self._late = False
         self._beaten_at = 0.0
 
     def run(self) -> None:
@@ -187,8 +197,10 @@ class Supervisor:
             message = json.loads(line)
             if message["kind"] in ("done", "failed"):
                 self._last = message
-            else:
-                self._recorder.put(message)
+                continue
+            self._recorder.put(message)
+            if message["kind"] == "refused":
+                self._stop = self._kill_at = None
         return bool(data)
 
     def _read_log(self) -> bool:
@@ -247,6 +259,7 @@ class Supervisor:
         if late or self._recorder.lost:
             self._slot.kill()
             self._kill_at = None
+            self._late = late
 
     # ------------------------------------------------------------ how it ended
 
@@ -267,43 +280,22 @@ class Supervisor:
             return partial(lifecycle.succeed, lease=self.lease, evaluation=last["evaluation"])
         stop = Stop(last["stopped"]) if last else self._stop
         if stop is Stop.TIMEOUT:
-            seconds = self._assignment.spec.limits.max_seconds
-            return self._fail(
-                Reason.TIMEOUT,
-                {
-                    "message": f"training reached its limit of {seconds:g} s",
-                    "hint": "Raise limits.max_seconds; the last checkpoint is kept.",
-                },
-                retry=False,
-            )
-        if stop is not None:
-            return partial(lifecycle.hand_back, lease=self.lease)
-        return self._fail(*describe_death(self._exit, out_of_memory))
+            saved = last is not None and last["saved"]
+            message = describe_timeout(self._assignment.spec, saved)
+            return self._fail(Reason.TIMEOUT, message, retry=False)
+        if stop is None or (last is None and stop is Stop.PAUSE):  # nothing says it has saved
+            grace = get_settings().stop_grace_seconds if self._late else None
+            return self._fail(*describe_death(self._exit, out_of_memory, grace))
+        return partial(lifecycle.hand_back, lease=self.lease)
 
     def _fail(self, reason: Reason, message: Message, retry: bool) -> Callable[[Session], bool]:
         error = {
             "message": message["message"],
             "hint": message.get("hint", ""),
             "traceback": message.get("traceback"),
-            "log_tail": list(self._tail)[-20:],
+            "log_tail": list(self._tail),
         }
         return partial(lifecycle.fail, lease=self.lease, reason=reason, error=error, retry=retry)
-
-
-def describe_death(status: int | None, out_of_memory: bool) -> tuple[Reason, Message, bool]:
-    """Reason, error and whether to retry, for a trainer that ended without a last word."""
-    code = None if status is None else os.waitstatus_to_exitcode(status)
-    if code == -signal.SIGKILL and out_of_memory:
-        message = "the kernel killed the training process: the machine ran out of memory"
-        hint = "Use a smaller model or dataset, or run fewer slots on this machine."
-        return Reason.OUT_OF_MEMORY, {"message": message, "hint": hint}, False
-    if code is None:
-        cause = "the training process vanished together with its warm server"
-    elif code < 0:
-        cause = f"the training process was ended by {signal.Signals(-code).name}"
-    else:
-        cause = f"the training process ended with exit status {code}"
-    return Reason.CRASHED, {"message": cause, "hint": "See the job's logs."}, True
 
 
 def clean_line(line: bytes) -> str:
@@ -312,12 +304,3 @@ def clean_line(line: bytes) -> str:
     return "".join(
         char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text
     )
-
-
-def count_oom_kills() -> int:
-    """Processes that the kernel has killed for lack of memory since it started."""
-    for line in Path("/proc/vmstat").read_text().splitlines():
-        name, _, value = line.partition(" ")
-        if name == "oom_kill":
-            return int(value)
-    return 0

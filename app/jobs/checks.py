@@ -150,9 +150,13 @@ def check_target(found: Findings, spec: JobSpec, target: Column, task: Task) -> 
     elif task == "classification":
         check_classes(found, target)
     if target.distinct == 0:
-        found.refuse(loc, f"{column} has no values")
+        found.refuse(loc, f"{column} has no values; choose another target, or fill it in")
     elif target.distinct == 1:
-        found.refuse(loc, f"{column} has the same value in every row: there is nothing to learn")
+        found.refuse(
+            loc,
+            f"{column} has the same value in every row, so there is nothing to learn; choose "
+            "another target, or upload rows with at least two different values",
+        )
     if target.missing and spec.dataset.missing_target == "error":
         found.refuse(loc, _missing(target))
 

@@ -42,13 +42,22 @@ class JobSummary(BaseModel):
     finished_at: datetime | None
 
 
+class Origin(BaseModel):
+    checkpoint_id: str
+    step: int
+
+
 class JobDetail(JobSummary):
-    error: dict[str, Any] | None = Field(description="`message`, and `hint`: what to change.")
+    error: dict[str, Any] | None = Field(
+        description="`message`; `hint`: what to change; `traceback`; `log_tail`; `checkpoint`: "
+        "`id` and `step` of the last one."
+    )
     queue_position: int | None = Field(
         description="1 is next. Null unless queued and free to start."
     )
     failures: int = Field(description="Attempts that failed on their own.")
     losses: int = Field(description="Attempts whose worker was lost.")
+    retry_from: Origin | None = Field(description="Where in `retry_of` this job goes on from.")
     spec: StoredSpec = Field(description="The effective spec, with every default filled in.")
     evaluation: dict[str, Any] | None = Field(description="Test metrics, once there are any.")
     links: dict[str, str]
@@ -91,13 +100,14 @@ def show_detail(job: Job, queue_position: int | None) -> JobDetail:
         queue_position=queue_position,
         failures=job.failures,
         losses=job.losses,
+        retry_from=job.retry_from,
         spec=job.spec,
         evaluation=summarize(job.evaluation),
         links={"self": base, **{part: f"{base}/{part}" for part in parts}},
     )
 
 
-FIGURES = ("task", "checkpoint_step", "validation", "test", "rows")
+FIGURES = ("task", "checkpoint_step", "monitor", "validation", "test", "baseline", "rows")
 
 
 def summarize(evaluation: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -99,7 +99,11 @@ class Job(Base):
     test_dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id"), index=True)
     labels: Mapped[dict[str, str]] = mapped_column(JSONB, server_default=text("'{}'"))
     priority: Mapped[int] = mapped_column(default=0)
-    retry_of: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    retry_of: Mapped[str | None] = mapped_column(
+        ForeignKey("jobs.id", ondelete="SET NULL"), index=True
+    )
+    # {"checkpoint_id", "step"} of the other job's checkpoint that this one goes on from
+    retry_from: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     request_sha256: Mapped[str | None] = mapped_column(String(64))
 

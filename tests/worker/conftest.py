@@ -30,6 +30,9 @@ class Recorder:
         self.reads += 1
         return self.stop_when(self)
 
+    def refuse(self, reason: str) -> None:
+        self.calls.append(("refused", reason))
+
     def phase(self, name: str) -> None:
         self.calls.append(("phase", name))
 

@@ -8,7 +8,7 @@ from torch import nn
 from worker.data.prepare import Prepared
 from worker.engine.errors import NonFiniteLoss
 from worker.engine.evaluate import Evaluation, Scorer, describe_baseline
-from worker.engine.trainer import Trainer
+from worker.engine.trainer import Trainer, refuse_broken
 from worker.engine.trainlog import TAME
 
 
@@ -50,9 +50,3 @@ def choose_model(trainer: Trainer) -> tuple[nn.Module, int]:
     model.load_state_dict(trainer.best_snapshot.model)
     assert trainer.best.step is not None
     return model, trainer.best.step
-
-
-def refuse_broken(model: nn.Module, step: int) -> None:
-    """The last step may break the weights without any loss having shown it."""
-    if not all(param.isfinite().all() for param in model.parameters()):
-        raise NonFiniteLoss(f"The weights are not finite after step {step}.", hint=TAME)

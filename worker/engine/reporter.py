@@ -8,7 +8,7 @@ Point = tuple[str, int, float]  # series name, step, finite value
 
 
 class Stop(StrEnum):
-    """Why training has to stop. Each one saves a checkpoint first."""
+    """Why training has to stop. Each one saves a checkpoint first; without one, nothing pauses."""
 
     CANCEL = "cancel"
     PAUSE = "pause"
@@ -34,6 +34,9 @@ class Reporter(Protocol):
     @property
     def stop(self) -> Stop | None:
         """Read at every step: a plain attribute, not a call over a wire."""
+
+    def refuse(self, reason: str) -> None:
+        """Training goes on: `stop` is None again."""
 
     def phase(self, name: str) -> None: ...
     def progress(

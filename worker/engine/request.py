@@ -19,6 +19,9 @@ class Table:
     sha256: str  # of the file that was uploaded
 
 
+INHERITED = "a0"  # the folder, beside those of the attempts, for checkpoints of another job
+
+
 @dataclass(frozen=True)
 class Request:
     """`spec` is resolved: nothing in it is left on auto but device and precision."""
@@ -42,4 +45,5 @@ class Result:
     """`stopped` is None once training is complete; only then is there an evaluation."""
 
     stopped: Stop | None
+    saved: bool = True  # whether the state of the last step is in a checkpoint
     evaluation: dict[str, Any] | None = None

@@ -12,7 +12,7 @@ from worker.engine.device import choose_device, make_deterministic, seed_everyth
 from worker.engine.evaluate import Evaluation
 from worker.engine.report import evaluate
 from worker.engine.reporter import Reporter
-from worker.engine.request import Request, Result
+from worker.engine.request import INHERITED, Request, Result
 from worker.engine.snapshot import Snapshot
 from worker.engine.trainer import Trainer
 from worker.engine.warnings import Warnings
@@ -33,19 +33,19 @@ def run(request: Request, reporter: Reporter) -> Result:
     write_bundle(request, data.features, outputs)
     trainer = build_trainer(request, data, model, loss, warnings)
     if (known := resume(trainer, request)) is not None:
-        return Result(None, known)
+        return Result(None, evaluation=known)
     test = build_scorer("test", request, data, loss, warnings)
     try:
         reporter.phase("training")
         if (stop := trainer.train()) is not None:
-            return Result(stop)
+            return Result(stop, saved=trainer.saved)
         reporter.phase("evaluating")
         evaluation = evaluate(trainer, data, test)
         reporter.phase("exporting")
         trainer.save(evaluation)
         if failures := trainer.drain():
             raise failures[0]
-        return Result(None, evaluation)
+        return Result(None, evaluation=evaluation)
     finally:
         trainer.drain()  # what is on disk is reported, whatever happened
 
@@ -66,6 +66,9 @@ def resume(trainer: Trainer, request: Request) -> Evaluation | None:
             continue
         trainer.resume(snapshot, find_best(trainer, request, folder, snapshot))
         tell_resumed(trainer, name)
+        if folder.parent.name == INHERITED:
+            trainer.forget_saved()
+            return None
         evaluation: Evaluation | None = snapshot.facts["evaluation"]
         return evaluation
     if request.resume:
@@ -95,8 +98,11 @@ def find_best(
     if best["step"] == snapshot.facts["step"]:
         best["checkpoint"] = name_checkpoint(folder)
         return snapshot
+    place = request.folder.parent / (best["checkpoint"] or "none")
+    if folder.parent.name == INHERITED:
+        place = folder.with_name(f"s{best['step']}")
     try:
-        return read_checkpoint(request.folder.parent / (best["checkpoint"] or "none"))
+        return read_checkpoint(place)
     except InvalidCheckpoint as error:
         trainer.warnings.add(
             f"The best checkpoint, of step {best['step']}, could not be used: {error}. "

@@ -82,10 +82,7 @@ class Trainer:
         self.log.resume_clock()
         while not self.finished:
             for inputs, targets in self.batches.epoch(*divmod(self.step, self.steps_per_epoch)):
-                if (stop := self.reporter.stop) is not None:
-                    self.save()
-                    self.report_progress()
-                    self.drain()
+                if (stop := self.reporter.stop) is not None and self.stop_for(stop):
                     return stop
                 self.log.add(self.train_step(inputs, targets))
                 self.step += 1
@@ -96,6 +93,16 @@ class Trainer:
         self.log.finish()
         self.report_progress()
         return None
+
+    def stop_for(self, stop: Stop) -> bool:
+        """Save first. A pause that cannot save is refused: it would lose what was learned."""
+        self.save()
+        failures = self.drain()
+        if stop is Stop.PAUSE and not self.saved:
+            self.reporter.refuse(describe(failures[0]))
+            return False
+        self.report_progress()
+        return True
 
     def train_step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """One optimizer step. The loss stays on the device: reading it would stall the step."""
@@ -169,8 +176,10 @@ class Trainer:
     # ------------------------------------------------------------ checkpoints
 
     def capture(self, keep: Snapshot | None) -> Snapshot:
-        """The state after this step, in buffers other than those of `keep`."""
+        """The state after this step, in buffers other than those of `keep`. Raises NonFiniteLoss:
+        what is saved is sound."""
         self.log.read()
+        refuse_broken(self.model, self.step)
         snapshot = self.writer.borrow(keep)
         snapshot.capture(self.model, self.optimizer, self.device, self.state_dict())
         return snapshot
@@ -198,7 +207,7 @@ class Trainer:
                 continue
             failures.append(written.result)
             step = written.snapshot.facts["step"]
-            reason = getattr(written.result, "strerror", None) or type(written.result).__name__
+            reason = describe(written.result)
             self.warnings.add(f"The checkpoint of step {step} could not be written: {reason}.")
             if self.saved_step == step:
                 self.saved_step = None
@@ -209,6 +218,17 @@ class Trainer:
     def drain(self) -> list[Exception]:
         self.writer.drain()
         return self.collect()
+
+    @property
+    def saved(self) -> bool:
+        """Whether all of the present state is on disk, the best so far included."""
+        best_saved = self.best_snapshot is None or self.best.checkpoint is not None
+        return self.saved_step == self.step and best_saved
+
+    def forget_saved(self) -> None:
+        """What was resumed from belongs to another job: write it again, into the own folder."""
+        self.saved_step = None
+        self.best.checkpoint = None
 
     # ------------------------------------------------------------ state
 
@@ -234,6 +254,16 @@ class Trainer:
         if best_snapshot is not None:
             self.best.load_state_dict(facts["best"])
             self.best_snapshot = best_snapshot
+
+
+def refuse_broken(model: nn.Module, step: int) -> None:
+    """A step may break the weights without any loss having shown it yet."""
+    if not torch.stack([param.isfinite().all() for param in model.parameters()]).all():
+        raise NonFiniteLoss(f"The weights are not finite after step {step}.", hint=TAME)
+
+
+def describe(failure: Exception) -> str:
+    return str(getattr(failure, "strerror", None) or type(failure).__name__)
 
 
 def find_step(optimizer: Optimizer) -> Callable[[], object]:

@@ -208,7 +208,8 @@ def test_a_failing_job_waits_longer_each_time_and_then_fails(clock):
         clock.skip(600)
 
     assert job.status is JobStatus.FAILED
-    assert (job.reason, job.failures, job.error) == (Reason.CRASHED, 4, acts.ERROR)
+    error = acts.ERROR | {"log_tail": [], "checkpoint": None}
+    assert (job.reason, job.failures, job.error) == (Reason.CRASHED, 4, error)
     for wait, expected in zip(waits, (5, 10, 20), strict=False):
         assert 0.75 * expected < wait < 1.25 * expected
 
