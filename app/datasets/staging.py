@@ -125,7 +125,7 @@ def copy_rows(connection: DuckDBPyConnection, query: str, path: Path, columns: i
 
 
 def count_lines_before(path: Path, offsets: list[int]) -> list[int]:
-    """The line numbers, from 1, of the bytes at rising `offsets`."""
+    """The line numbers, from 1, of the rows at rising `offsets`; blank lines may lead a row."""
     lines, line, position = [], 1, 0
     with path.open("rb") as file:
         for offset in offsets:
@@ -135,7 +135,9 @@ def count_lines_before(path: Path, offsets: list[int]) -> list[int]:
                     break
                 line += chunk.count(b"\n")
                 position += len(chunk)
-            lines.append(line)
+            ahead = file.peek(CHUNK_BYTES)
+            blank = len(ahead) - len(ahead.lstrip(b"\r\n"))
+            lines.append(line + ahead[:blank].count(b"\n"))
     return lines
 
 

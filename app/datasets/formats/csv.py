@@ -97,7 +97,7 @@ def _read_header(head: bytes) -> tuple[str, list[str]]:
         raise Rejected("The file is not in UTF-8.", problem) from error
     lines = list(io.StringIO(head[:CHUNK_BYTES].decode(errors="replace"), newline=""))
     delimiter = max(DELIMITERS, key=partial(_score, lines))
-    names = [name.strip() for name in next(csv.reader(lines, delimiter=delimiter), [])]
+    names = [name.strip(" ") for name in next(csv.reader(lines, delimiter=delimiter), [])]
     check_names(names, line=1)
     if all(_is_number(name) for name in names):
         problem = Problem("every name is a number: is the header missing?", "header", line=1)

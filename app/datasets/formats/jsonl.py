@@ -120,7 +120,7 @@ def _list_keys(connection: DuckDBPyConnection, source: str) -> list[str]:
     rows = connection.execute(
         "SELECT key FROM (SELECT unnest(keys) AS key, file, unnest(range(len(keys))) AS place"
         " FROM (SELECT json_keys(line) AS keys, min(file_row_number) AS file"
-        f" FROM {source} GROUP BY 1)) GROUP BY key ORDER BY min(file), min(place)"
+        f" FROM {source} GROUP BY 1)) GROUP BY key ORDER BY min(file), arg_min(place, file)"
     ).fetchall()
     return [key for (key,) in rows]
 
