@@ -8,9 +8,16 @@ from pydantic import AwareDatetime
 from app.auth import PrincipalDep, require
 from app.deps import SessionDep
 from app.errors import IdempotencyKeyInvalid, NotFound, ValidationError, field_error
-from app.jobs import service
+from app.jobs import retries, service
 from app.jobs.deps import JobDep
-from app.jobs.schemas import JobDetail, JobSummary, ValidationOut, show_detail, show_summary
+from app.jobs.schemas import (
+    JobDetail,
+    JobSummary,
+    Retry,
+    ValidationOut,
+    show_detail,
+    show_summary,
+)
 from app.jobs.tables import Job, JobStatus
 from app.pagination import CursorQuery, LimitQuery, Page
 from app.routing import make_router
@@ -161,9 +168,12 @@ def resume_job(job: JobDep, session: SessionDep) -> Any:
 @router.post(
     "/jobs/{job_id}/retry", status_code=202, dependencies=[writes], response_model=JobDetail
 )
-def retry_job(job: JobDep, session: SessionDep, key: KeyDep, response: Response) -> Any:
+def retry_job(
+    job: JobDep, session: SessionDep, key: KeyDep, response: Response, retry: Retry | None = None
+) -> Any:
     """Make a new job from the spec of one that has ended. `retry_of` names the old one."""
-    return answer_submitted(session, response, service.retry(session, job, key))
+    submitted = retries.retry(session, job, (retry or Retry()).start, key)
+    return answer_submitted(session, response, submitted)
 
 
 @router.delete("/jobs/{job_id}", status_code=204, dependencies=[writes])

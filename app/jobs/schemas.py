@@ -1,9 +1,9 @@
 """Jobs on the wire."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from app.jobs.tables import Job, JobStatus, Phase, Reason, Requested
 
@@ -61,6 +61,19 @@ class JobDetail(JobSummary):
     spec: StoredSpec = Field(description="The effective spec, with every default filled in.")
     evaluation: dict[str, Any] | None = Field(description="Test metrics, once there are any.")
     links: dict[str, str]
+
+
+class Retry(BaseModel):
+    """How a retry begins."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start: Literal["scratch", "last", "best"] = Field(
+        default="scratch",
+        alias="from",
+        description="scratch: anew. last, best: from that checkpoint of the job, with the full "
+        "state of training as it was there.",
+    )
 
 
 class Notice(BaseModel):

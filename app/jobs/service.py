@@ -1,12 +1,10 @@
 """What clients do with jobs."""
 
 import hashlib
-import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, defer
@@ -29,9 +27,8 @@ from app.jobs.tables import TERMINAL, Job, JobStatus, Requested
 from app.pagination import fetch_page
 from app.projects.tables import Project
 from app.specs import JobSpec
-from app.storage import get_path, job_key
+from app.storage import get_path, job_key, remove_folder
 
-log = logging.getLogger(__name__)
 # What lists do not show is not read: an evaluation may hold a matrix.
 LIGHT = (defer(Job.spec, raiseload=True), defer(Job.evaluation, raiseload=True))
 
@@ -75,21 +72,7 @@ def submit(session: Session, project_id: str, spec: JobSpec, key: str | None) ->
     if earlier is not None:
         return Submitted(earlier, replayed=True)
     plan = plan_job(session, project_id, spec)
-    return Submitted(_add(session, project_id, plan.spec, key, digest), replayed=False)
-
-
-def retry(session: Session, job: Job, key: str | None) -> Submitted:
-    """A new job from the same spec. Only a job that has ended can be retried."""
-    digest = hashlib.sha256(f"retry {job.id}".encode()).hexdigest()
-    earlier = find_replay(session, job.project_id, key, digest)
-    if earlier is not None:
-        return Submitted(earlier, replayed=True)
-    if job.status not in TERMINAL:
-        raise _forbids(job, "retry")
-    spec = JobSpec.model_validate(job.spec)
-    plan = plan_job(session, job.project_id, spec)
-    new = _add(session, job.project_id, plan.spec, key, digest, retry_of=job.id)
-    return Submitted(new, replayed=False)
+    return Submitted(add_job(session, project_id, plan.spec, key, digest), replayed=False)
 
 
 def find_replay(session: Session, project_id: str, key: str | None, digest: str) -> Job | None:
@@ -109,13 +92,8 @@ def find_replay(session: Session, project_id: str, key: str | None, digest: str)
     return job
 
 
-def _add(
-    session: Session,
-    project_id: str,
-    spec: JobSpec,
-    key: str | None,
-    digest: str,
-    retry_of: str | None = None,
+def add_job(
+    session: Session, project_id: str, spec: JobSpec, key: str | None, digest: str, **values: Any
 ) -> Job:
     refuse_full_queue(session, project_id)
     job = Job(
@@ -127,9 +105,9 @@ def _add(
         test_dataset_id=spec.dataset.test_id,
         labels=spec.labels,
         priority=spec.priority,
-        retry_of=retry_of,
         idempotency_key=key,
         request_sha256=digest if key else None,
+        **values,
     )
     lifecycle.add(session, job)
     session.refresh(job)
@@ -225,25 +203,15 @@ def remove(session: Session, job: Job) -> None:
     )
     if removed is None:
         session.refresh(job)
-        raise _forbids(job, "delete")
-    after_commit(session, partial(remove_files, job.id))
-
-
-def remove_files(job_id: str) -> None:
-    """A folder that stays behind wastes space and nothing else: its rows are gone."""
-    try:
-        shutil.rmtree(get_path(job_key(job_id)))
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        log.warning("the files of %s were not removed: %s", job_id, error)
+        raise forbid(job, "delete")
+    after_commit(session, partial(remove_folder, get_path(job_key(job.id))))
 
 
 def _refuse(session: Session, job: Job, action: str) -> Job:
     session.refresh(job)
-    raise _forbids(job, action)
+    raise forbid(job, action)
 
 
-def _forbids(job: Job, action: str) -> Conflict:
+def forbid(job: Job, action: str) -> Conflict:
     asked = f" and asked to {job.requested}" if job.requested else ""
     return Conflict(f"Cannot {action} this job: it is {job.status}{asked}.")
