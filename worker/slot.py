@@ -24,6 +24,7 @@ class Slot:
         self._ttl_seconds = ttl_seconds
         self._shim: subprocess.Popen[bytes] | None = None
         self._lifeline = -1
+        self._broken = True
         self.control: socket.socket | None = None
 
     def start(self) -> None:
@@ -37,10 +38,16 @@ class Slot:
         )
         os.close(lifeline)
         control.close()
+        self._broken = False
 
     @property
     def broken(self) -> bool:
-        return self._shim is None or self._shim.poll() is not None
+        """Also while the shim of a warm server that is gone still clears up below it."""
+        return self._broken or self._shim is None or self._shim.poll() is not None
+
+    def _break(self) -> SlotBroken:
+        self._broken = True
+        return SlotBroken()
 
     def stop(self) -> None:
         """Kill everything below and wait until it is gone."""
@@ -67,7 +74,7 @@ class Slot:
         try:
             os.write(self._lifeline, sign)
         except BrokenPipeError:
-            raise SlotBroken from None
+            raise self._break() from None
 
     def launch(self, request: Path, channel: socket.socket, log: int) -> None:
         """Fork a trainer for `request`; it talks over `channel` and prints to `log`."""
@@ -76,7 +83,7 @@ class Slot:
         try:
             socket.send_fds(self.control, [packet], [channel.fileno(), log])
         except (BrokenPipeError, ConnectionResetError):
-            raise SlotBroken from None
+            raise self._break() from None
 
     def kill(self) -> None:
         """Kill the running trainer at once."""
@@ -84,7 +91,7 @@ class Slot:
         try:
             self.control.send(json.dumps({"kill": True}).encode())
         except (BrokenPipeError, ConnectionResetError):
-            raise SlotBroken from None
+            raise self._break() from None
 
     def receive(self) -> dict[str, Any]:
         """The next answer of the warm server; call it when `control` is readable."""
@@ -94,6 +101,6 @@ class Slot:
         except ConnectionResetError:
             packet = b""
         if not packet:
-            raise SlotBroken
+            raise self._break()
         message: dict[str, Any] = json.loads(packet)
         return message
