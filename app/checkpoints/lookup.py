@@ -28,10 +28,11 @@ def find_checkpoint(
         .join(Job, Checkpoint.job_id == Job.id)
         .where(Checkpoint.id == checkpoint_id, Job.project_id == project_id)
     )
-    found = session.execute(query).tuples().one_or_none()
+    found = session.execute(query).one_or_none()
     if found is None:
         raise NotFound("No such checkpoint.")
-    return found
+    checkpoint, job = found
+    return checkpoint, job
 
 
 def choose_evaluation(checkpoint: Checkpoint, job: Job) -> dict[str, Any]:

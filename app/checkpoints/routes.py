@@ -3,8 +3,8 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Path, Query, Request, Response
 
-from app.auth import Principal, PrincipalDep
-from app.checkpoints import bundle, lookup
+from app.auth import Principal, PrincipalDep, require
+from app.checkpoints import bundle, lookup, service
 from app.checkpoints.schemas import CheckpointOut, show
 from app.checkpoints.tables import Checkpoint
 from app.db import transaction
@@ -20,6 +20,7 @@ from app.storage import get_path
 
 router = make_router(tags=["checkpoints"])
 downloads = make_router(tags=["checkpoints"])
+writes = require("write")
 
 CHECKPOINT_ID = re.compile(r"ckpt_[0-9a-f]{32}")
 Format = Annotated[
@@ -55,6 +56,28 @@ def get_checkpoint(
     """Where in training it was taken, how good it is and what it holds."""
     checkpoint, _ = lookup.find_checkpoint(session, principal.project_id, checkpoint_id)
     return show(checkpoint)
+
+
+@router.post(
+    "/checkpoints/{checkpoint_id}/pin", dependencies=[writes], response_model=CheckpointOut
+)
+def pin_checkpoint(
+    checkpoint_id: CheckpointId, principal: PrincipalDep, session: SessionDep
+) -> Any:
+    """Keep it, and its job, whatever else is pruned or expires. Pinning twice is fine."""
+    checkpoint, _ = lookup.find_checkpoint(session, principal.project_id, checkpoint_id)
+    return show(service.set_pinned(session, checkpoint, True))
+
+
+@router.post(
+    "/checkpoints/{checkpoint_id}/unpin", dependencies=[writes], response_model=CheckpointOut
+)
+def unpin_checkpoint(
+    checkpoint_id: CheckpointId, principal: PrincipalDep, session: SessionDep
+) -> Any:
+    """Let it be pruned and expire like any other."""
+    checkpoint, _ = lookup.find_checkpoint(session, principal.project_id, checkpoint_id)
+    return show(service.set_pinned(session, checkpoint, False))
 
 
 @downloads.api_route(

@@ -19,6 +19,7 @@ class CheckpointOut(BaseModel):
     step: int
     epoch: float
     best: bool = Field(description="Whether it is the best so far by the monitored metric.")
+    pinned: bool = Field(description="Kept until unpinned: by pruning, and its job by expiry.")
     metrics: dict[str, float] = Field(description="What validation said at this step.")
     files: dict[str, FileInfo]
     size_bytes: int = Field(description="Of all its files.")
@@ -27,10 +28,10 @@ class CheckpointOut(BaseModel):
 
 
 def show(checkpoint: Checkpoint) -> dict[str, Any]:
-    names = ("id", "job_id", "step", "epoch", "best", "metrics", "files", "created_at")
+    shown = CheckpointOut.model_fields.keys() - {"size_bytes", "links"}
     base = f"/v1/checkpoints/{checkpoint.id}"
     return {
-        **{name: getattr(checkpoint, name) for name in names},
+        **{name: getattr(checkpoint, name) for name in shown},
         "size_bytes": sum(file["size_bytes"] for file in checkpoint.files.values()),
         "links": {"self": base, "download": f"{base}/download"},
     }

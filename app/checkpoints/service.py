@@ -7,6 +7,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from app.checkpoints.tables import Checkpoint
+from app.errors import NotFound
 
 # Newest first. Steps of one job only ever repeat when an attempt went back to an older one.
 NEWEST = (Checkpoint.step.desc(), Checkpoint.id.desc())
@@ -41,6 +42,15 @@ def add_checkpoint(
     session.add(checkpoint)
     session.flush()
     return checkpoint
+
+
+def set_pinned(session: Session, checkpoint: Checkpoint, pinned: bool) -> Checkpoint:
+    """Raises NotFound where it has been pruned meanwhile."""
+    statement = update(Checkpoint).where(Checkpoint.id == checkpoint.id).values(pinned=pinned)
+    changed = session.scalar(statement.returning(Checkpoint))
+    if changed is None:
+        raise NotFound("No such checkpoint.")
+    return changed
 
 
 def prune(session: Session, job_id: str, keep_last: int, keep_best: int) -> list[str]:
