@@ -116,6 +116,7 @@ class Recorder(threading.Thread):
 
     def __init__(self, lease: Lease, keep: CheckpointsSpec) -> None:
         super().__init__(name="recorder", daemon=True)
+        self.error: Exception | None = None  # what ended this thread early
         self.lost = False  # another worker owns the job, or Postgres was away for too long
         self._lease = lease
         self._keep = keep
@@ -151,9 +152,9 @@ class Recorder(threading.Thread):
         except OutageTooLong:
             log.error("%s: %s", self._lease.job_id, OutageTooLong.__doc__)
             self.lost = True
-        except Exception:
+        except Exception as error:
             log.exception("%s: its recorder failed", self._lease.job_id)
-            self.lost = True
+            self.error = error
 
     def _collect(self) -> list[Message]:
         messages: list[Message] = []

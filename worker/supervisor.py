@@ -127,6 +127,8 @@ class Supervisor:
         self._deadline = time.monotonic() + assignment.seconds_left
         self._channel, self._trainer_end = socket.socketpair()
         self._log, self._log_end = os.pipe()
+        self._channel.setblocking(False)
+        os.set_blocking(self._log, False)
         self._messages, self._lines = LineBuffer(), LineBuffer()
         self._log_bytes = 0
         self._tail: deque[str] = deque(maxlen=LOG_LINES)
@@ -135,7 +137,9 @@ class Supervisor:
         self._stop: Stop | None = None
         self._kill_at: float | None = None
         self._late = False
+        self._saved_step = 0  # of the last checkpoint
         self._beaten_at = 0.0
+        self._error: Exception | None = None  # what went wrong on this side
 
     def run(self) -> None:
         oom_kills = count_oom_kills()
@@ -149,7 +153,12 @@ class Supervisor:
             self._slot.rest()
         except SlotBroken:
             log.warning("%s: the warm server below is gone", self.lease.job_id)
+        except Exception as error:
+            log.exception("%s: its supervisor failed", self.lease.job_id)
+            self._error = error
         finally:
+            if self._exit is None:
+                self._slot.stop()  # whatever still trains there is nobody's any more
             self._drain_pipes()
             self._recorder.close()
         if not self._recorder.lost:
@@ -162,8 +171,6 @@ class Supervisor:
         self._slot.launch(request, self._trainer_end, self._log_end)
         self._trainer_end.close()
         os.close(self._log_end)
-        self._channel.setblocking(False)
-        os.set_blocking(self._log, False)
 
     def _watch(self) -> None:
         assert self._slot.control is not None
@@ -199,9 +206,17 @@ class Supervisor:
                 self._last = message
                 continue
             self._recorder.put(message)
-            if message["kind"] == "refused":
-                self._stop = self._kill_at = None
+            self._take_note(message)
         return bool(data)
+
+    def _take_note(self, message: Message) -> None:
+        match message["kind"]:
+            case "refused":
+                self._stop = self._kill_at = None
+            case "checkpoint":
+                self._saved_step = max(self._saved_step, message["step"])
+            case "event" if message["type"] == "resumed":
+                self._saved_step = message["data"]["step"]
 
     def _read_log(self) -> bool:
         try:
@@ -256,7 +271,7 @@ class Supervisor:
 
     def _kill_if_due(self) -> None:
         late = self._kill_at is not None and time.monotonic() > self._kill_at
-        if late or self._recorder.lost:
+        if late or self._recorder.lost or self._recorder.error:
             self._slot.kill()
             self._kill_at = None
             self._late = late
@@ -273,6 +288,9 @@ class Supervisor:
             log.error("%s: its end could not be stored; it will run again", self.lease.job_id)
 
     def _choose_end(self, out_of_memory: bool) -> Callable[[Session], bool]:
+        if (error := self._error or self._recorder.error) is not None:
+            message = f"the worker failed: {type(error).__name__}: {error}"
+            return self._fail(Reason.CRASHED, {"message": message}, retry=True)
         last = self._last
         if last is not None and last["kind"] == "failed":
             return self._fail(Reason(last["reason"]), last, retry=last["retry"])
@@ -281,7 +299,7 @@ class Supervisor:
         stop = Stop(last["stopped"]) if last else self._stop
         if stop is Stop.TIMEOUT:
             saved = last is not None and last["saved"]
-            message = describe_timeout(self._assignment.spec, saved)
+            message = describe_timeout(self._assignment.spec, saved, self._saved_step)
             return self._fail(Reason.TIMEOUT, message, retry=False)
         if stop is None or (last is None and stop is Stop.PAUSE):  # nothing says it has saved
             grace = get_settings().stop_grace_seconds if self._late else None
