@@ -32,6 +32,9 @@ class Preview(TypedDict):
 class JobError(TypedDict, total=False):
     message: str
     hint: str
+    traceback: str
+    log_tail: list[str]
+    checkpoint: dict[str, Any] | None
 
 
 class Progress(TypedDict):
@@ -68,6 +71,7 @@ class Job(JobSummary):
     queue_position: int | None
     failures: int
     losses: int
+    retry_from: dict[str, Any] | None
     spec: dict[str, Any]
     evaluation: dict[str, Any] | None
 
@@ -88,6 +92,7 @@ class Checkpoint(TypedDict):
     step: int
     epoch: float
     best: bool
+    pinned: bool
     metrics: dict[str, float]
     created_at: str
 

@@ -27,6 +27,18 @@ class Checkpoints:
         best = [checkpoint for checkpoint in checkpoints if checkpoint["best"]]
         return next(iter(best or checkpoints), None)
 
+    def pin(self, checkpoint_id: str) -> Checkpoint:
+        """Keep it, and its job, whatever else is pruned or expires."""
+        return self._act(checkpoint_id, "pin")
+
+    def unpin(self, checkpoint_id: str) -> Checkpoint:
+        return self._act(checkpoint_id, "unpin")
+
+    def _act(self, checkpoint_id: str, action: str) -> Checkpoint:
+        url = path_of("checkpoints", checkpoint_id, action)
+        checkpoint: Checkpoint = self._http.post(url, repeatable=True)
+        return checkpoint
+
     def download(self, checkpoint_id: str, path: str | Path, format: str = "bundle") -> str:
         """Save to the file `path` and return its sha256, which has been verified.
 

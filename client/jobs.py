@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from client.answers import ENDED, Event, Job, JobSummary, Series
 from client.errors import WaitTimeout
@@ -64,9 +64,15 @@ class Jobs:
     def resume(self, job_id: str) -> Job:
         return self._act(job_id, "resume")
 
-    def retry(self, job_id: str, idempotency_key: str | None = None) -> Job:
-        """A new job from the same spec. See `create` for the key."""
-        return self._act(job_id, "retry", key=idempotency_key or uuid.uuid4().hex)
+    def retry(
+        self,
+        job_id: str,
+        start: Literal["scratch", "last", "best"] = "scratch",
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """A new job from the same spec, anew or from a checkpoint. See `create` for the key."""
+        key = idempotency_key or uuid.uuid4().hex
+        return self._act(job_id, "retry", key=key, json={"from": start})
 
     def delete(self, job_id: str) -> None:
         self._http.delete(path_of("jobs", job_id))

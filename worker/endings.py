@@ -38,10 +38,12 @@ def describe_death(
     return Reason.CRASHED, {"message": cause, "hint": "See the job's logs."}, True
 
 
-def describe_timeout(spec: JobSpec, saved: bool) -> Message:
+def describe_timeout(spec: JobSpec, saved: bool, saved_step: int) -> Message:
+    """`saved_step`: of the last checkpoint, 0 if there is none."""
     message = f"training reached its limit of {spec.limits.max_seconds:g} s"
     if not saved:
-        message += "; its last state could not be saved, so the last checkpoint is an earlier one"
+        last = f"the last checkpoint is of step {saved_step}" if saved_step else "none is there"
+        message += f", and its state could not be saved: {last}"
     hint = "Raise limits.max_seconds, or retry the job from its last checkpoint."
     return {"message": message, "hint": hint}
 

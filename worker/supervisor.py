@@ -299,8 +299,8 @@ class Supervisor:
         stop = Stop(last["stopped"]) if last else self._stop
         if stop is Stop.TIMEOUT:
             saved = last is not None and last["saved"]
-            message = describe_timeout(self._assignment.spec, saved, self._saved_step)
-            return self._fail(Reason.TIMEOUT, message, retry=False)
+            timeout = describe_timeout(self._assignment.spec, saved, self._saved_step)
+            return self._fail(Reason.TIMEOUT, timeout, retry=False)
         if stop is None or (last is None and stop is Stop.PAUSE):  # nothing says it has saved
             grace = get_settings().stop_grace_seconds if self._late else None
             return self._fail(*describe_death(self._exit, out_of_memory, grace))

@@ -47,7 +47,9 @@ def add_checkpoint(
 def set_pinned(session: Session, checkpoint: Checkpoint, pinned: bool) -> Checkpoint:
     """Raises NotFound where it has been pruned meanwhile."""
     statement = update(Checkpoint).where(Checkpoint.id == checkpoint.id).values(pinned=pinned)
-    changed = session.scalar(statement.returning(Checkpoint))
+    changed: Checkpoint | None = session.scalar(
+        statement.returning(Checkpoint).execution_options(populate_existing=True)
+    )
     if changed is None:
         raise NotFound("No such checkpoint.")
     return changed

@@ -5,10 +5,15 @@ from typing import Annotated
 
 import typer
 
+from client.answers import Checkpoint
 from client.commands.options import AsJson, JobId, Limit, open_client
 from client.errors import TrainsmithError
 from client.output import print_json, print_rows, show_metrics, show_time
 from client.trainsmith import Trainsmith
+
+CheckpointId = Annotated[
+    str, typer.Argument(metavar="CHECKPOINT", help="The id of the checkpoint (ckpt_…).")
+]
 
 app = typer.Typer(no_args_is_help=True, help="Saved states of a job, and bundles made of them.")
 SUFFIXES = {"bundle": ".zip", "safetensors": ".safetensors", "onnx": ".onnx"}
@@ -36,6 +41,24 @@ def list_checkpoints(
             for c in checkpoints
         ],
     )
+
+
+@app.command("pin")
+def pin_checkpoint(ctx: typer.Context, id: CheckpointId, as_json: AsJson = False) -> None:
+    """Keep a checkpoint, and its job, whatever else is pruned or expires."""
+    answer(open_client(ctx).checkpoints.pin(id), as_json)
+
+
+@app.command("unpin")
+def unpin_checkpoint(ctx: typer.Context, id: CheckpointId, as_json: AsJson = False) -> None:
+    """Let a checkpoint go its way again."""
+    answer(open_client(ctx).checkpoints.unpin(id), as_json)
+
+
+def answer(checkpoint: Checkpoint, as_json: bool) -> None:
+    if as_json:
+        return print_json(checkpoint)
+    typer.echo(f"{checkpoint['id']} {'pinned' if checkpoint['pinned'] else 'not pinned'}")
 
 
 @app.command("download")

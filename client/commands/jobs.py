@@ -1,5 +1,6 @@
 """`trainsmith jobs …`"""
 
+from enum import Enum
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,12 @@ from client.watch import describe_progress, describe_steps, watch_job
 app = typer.Typer(no_args_is_help=True, help="Training requests.")
 NOT_SUCCEEDED = 3
 INTERRUPTED = 130
+
+
+class Start(Enum):
+    SCRATCH = "scratch"
+    LAST = "last"
+    BEST = "best"
 
 
 @app.command("submit")
@@ -121,9 +128,16 @@ def resume_job(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> No
 
 
 @app.command("retry")
-def retry_job(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
+def retry_job(
+    ctx: typer.Context,
+    job_id: JobId,
+    start: Annotated[
+        Start, typer.Option("--from", help="Begin anew, or at a checkpoint of the job.")
+    ] = Start.SCRATCH,
+    as_json: AsJson = False,
+) -> None:
     """Queue a new job from the spec of one that has ended."""
-    answer(open_client(ctx).jobs.retry(job_id), as_json)
+    answer(open_client(ctx).jobs.retry(job_id, start.value), as_json)
 
 
 @app.command("delete")
