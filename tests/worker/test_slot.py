@@ -6,6 +6,7 @@ import select
 import signal
 import socket
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -74,12 +75,12 @@ def test_a_killed_trainer_leaves_a_slot_that_works(ready, endless, tmp_path):
 
 def test_a_trainer_is_the_first_to_go_when_memory_runs_out(ready, endless):
     trainer, _ = launch(ready, endless)
-    score = f"/proc/{trainer.pid}/oom_score_adj"
+    score = Path(f"/proc/{trainer.pid}/oom_score_adj")
     deadline = time.monotonic() + 10
-    while open(score).read().strip() != "500" and time.monotonic() < deadline:
+    while score.read_text().strip() != "500" and time.monotonic() < deadline:
         time.sleep(0.01)
 
-    assert open(score).read().strip() == "500"
+    assert score.read_text().strip() == "500"
     ready.kill()
     assert "exit" in receive(ready)
 
