@@ -19,6 +19,7 @@ from app.specs.optimizers import OptimizerSpec
 from app.specs.schedules import ScheduleSpec
 from app.specs.training import MetricName
 from worker.losses import Loss
+from worker.optimizers import Params
 
 KINDS = ("models", "optimizers", "losses", "schedules", "metrics")
 Schedule = Callable[[int], float]  # step, counted from 0 -> factor on the learning rate
@@ -51,7 +52,7 @@ def build_model(spec: ModelSpec, inputs: int, outputs: int) -> nn.Module:
     return model
 
 
-def build_optimizer(spec: OptimizerSpec, params: list[nn.Parameter]) -> Optimizer:
+def build_optimizer(spec: OptimizerSpec, params: Params) -> Optimizer:
     optimizer: Optimizer = _find("optimizers", spec.type).build(spec, params)
     return optimizer
 

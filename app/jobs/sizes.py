@@ -55,13 +55,16 @@ def count_optimizer_states(spec: JobSpec) -> int:
             return int(optimizer.momentum > 0)
         case "rmsprop":
             return 1 + int(optimizer.momentum > 0)
+        case "adagrad" | "lion":
+            return 1
         case _:
             return 2
 
 
 def estimate_bytes(spec: JobSpec, parameters: int, rows: int, width: int) -> int:
-    """Weights, their gradients, the optimizer's state, and the encoded rows."""
-    return FLOAT_BYTES * (parameters * (2 + count_optimizer_states(spec)) + rows * width)
+    """Weights, their gradients and average, the optimizer's state, and the encoded rows."""
+    copies = 2 + count_optimizer_states(spec) + (spec.training.ema_decay is not None)
+    return FLOAT_BYTES * (parameters * copies + rows * width)
 
 
 def refuse_oversize(spec: JobSpec, parameters: int, rows: int, width: int) -> int:

@@ -59,4 +59,59 @@ class RMSpropSpec(Spec):
     weight_decay: WeightDecay = 0.0
 
 
-OptimizerSpec = Annotated[SGDSpec | AdamSpec | AdamWSpec | RMSpropSpec, Field(discriminator="type")]
+class AdagradSpec(Spec):
+    """Adagrad (Duchi et al., 2011): steps divided by the root of the sum of squared gradients."""
+
+    type: Literal["adagrad"] = "adagrad"
+    lr: LearningRate = 0.01
+    lr_decay: float = Field(
+        default=0.0, ge=0, le=1, description="The rate is divided by 1 + step * lr_decay."
+    )
+    eps: Epsilon = 1e-10
+    weight_decay: WeightDecay = 0.0
+
+
+class NAdamSpec(Spec):
+    """Adam with Nesterov momentum (Dozat, 2016). Decay is applied to the weights, as in AdamW."""
+
+    type: Literal["nadam"] = "nadam"
+    lr: LearningRate = 0.002
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    eps: Epsilon = 1e-8
+    momentum_decay: float = Field(default=0.004, ge=0, le=1)
+    weight_decay: WeightDecay = 0.0
+
+
+class LionSpec(Spec):
+    """Lion (Chen et al., 2023): the sign of a momentum; wants a third to a tenth of AdamW's rate,
+    and as much more decay."""
+
+    type: Literal["lion"] = "lion"
+    lr: LearningRate = 1e-4
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.99
+    weight_decay: WeightDecay = 0.0
+
+
+class MuonSpec(Spec):
+    """Muon (Jordan, 2024) for matrices: momentum made orthogonal; AdamW for all other parameters.
+
+    Updates of matrices are scaled to the size of AdamW's, so `lr` means the same for both.
+    """
+
+    type: Literal["muon"] = "muon"
+    lr: LearningRate = 0.001
+    momentum: Fraction = 0.95
+    nesterov: bool = True
+    iterations: int = Field(default=5, ge=1, le=20, description="Of Newton and Schulz.")
+    beta1: Fraction = Field(default=0.9, description="Of AdamW, as are beta2 and eps.")
+    beta2: Fraction = 0.999
+    eps: Epsilon = 1e-8
+    weight_decay: WeightDecay = 0.01
+
+
+OptimizerSpec = Annotated[
+    SGDSpec | AdamSpec | AdamWSpec | RMSpropSpec | AdagradSpec | NAdamSpec | LionSpec | MuonSpec,
+    Field(discriminator="type"),
+]

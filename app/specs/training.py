@@ -49,7 +49,16 @@ class TrainingSpec(Spec):
     epochs: int = Field(
         default=20, ge=1, le=1_000_000, description="Passes over the training rows."
     )
-    batch_size: int = Field(default=64, ge=1, le=1_048_576, description="Rows per optimizer step.")
+    batch_size: int = Field(
+        default=64, ge=1, le=1_048_576, description="Rows computed at once; see `accumulate`."
+    )
+    accumulate: int = Field(
+        default=1,
+        ge=1,
+        le=65_536,
+        description="Batches per optimizer step: a step of `accumulate * batch_size` rows in the "
+        "memory of one batch.",
+    )
     optimizer: OptimizerSpec = AdamSpec()
     schedule: ScheduleSpec = ConstantSpec()
     loss: Literal["auto"] | LossSpec = Field(
@@ -61,6 +70,18 @@ class TrainingSpec(Spec):
     l2: float = Field(default=0.0, ge=0, le=1e3, description="Adds l2 * sum w^2 to the loss.")
     clip_norm: float | None = Field(
         default=None, gt=0, le=1e9, description="Scale gradients down to this global L2 norm."
+    )
+    weight_decay_on: Literal["all", "weights"] = Field(
+        default="all",
+        description="What the optimizer's weight_decay applies to; weights: not to biases and the "
+        "scales of norms.",
+    )
+    ema_decay: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Keep a moving average of the weights, and measure and export that one. The "
+        "decay rises to this value: at most (1 + step) / (10 + step).",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="auto: bfloat16 autocast on GPUs that are fast at it."

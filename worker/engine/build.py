@@ -5,12 +5,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
-from app.specs.training import MetricName
+from app.specs.training import MetricName, TrainingSpec
 from worker import registry
 from worker.data.batches import Batches
 from worker.data.features import ValueTarget
 from worker.data.prepare import Part, Prepared
+from worker.engine.average import Average
 from worker.engine.device import choose_autocast
 from worker.engine.errors import UserError
 from worker.engine.evaluate import Scorer
@@ -21,6 +23,7 @@ from worker.engine.trainlog import TrainLog
 from worker.engine.warnings import Warnings
 from worker.engine.writer import CheckpointWriter
 from worker.losses import Loss
+from worker.optimizers import split_decay
 
 POINTS = 1000  # of each train/* series, unless training.log_every is set
 
@@ -55,7 +58,8 @@ def build_trainer(
     if isinstance(data.features.target, ValueTarget):
         targets = data.features.target.encode(targets)
     shaped = loss.shape_targets(targets)
-    batches = Batches(data.train.inputs, shaped, training.batch_size, training.seed)
+    rows = training.batch_size * training.accumulate
+    batches = Batches(data.train.inputs, shaped, rows, training.seed)
     steps = training.epochs * batches.per_epoch
     schedule = registry.build_schedule(training.schedule, steps, batches.per_epoch)
     every = training.log_every or max(1, steps // POINTS)
@@ -64,7 +68,7 @@ def build_trainer(
         spec=spec,
         model=model,
         loss=loss,
-        optimizer=registry.build_optimizer(training.optimizer, list(model.parameters())),
+        optimizer=build_optimizer(training, model),
         schedule=schedule,
         batches=batches,
         validation=build_scorer("validation", request, data, loss, warnings),
@@ -76,7 +80,15 @@ def build_trainer(
         autocast=choose_autocast(training.precision, device),
         best=Best(spec.checkpoints.monitor),
         early_stopping=EarlyStopping(training.early_stopping),
+        average=None if training.ema_decay is None else Average(model, training.ema_decay),
     )
+
+
+def build_optimizer(training: TrainingSpec, model: nn.Module) -> Optimizer:
+    params = list(model.parameters())
+    if training.weight_decay_on == "all":
+        return registry.build_optimizer(training.optimizer, params)
+    return registry.build_optimizer(training.optimizer, split_decay(params))
 
 
 def build_scorer(

@@ -40,7 +40,8 @@ def run(request: Request, reporter: Reporter) -> Result:
         if (stop := trainer.train()) is not None:
             return Result(stop, saved=trainer.saved)
         reporter.phase("evaluating")
-        evaluation = evaluate(trainer, data, test)
+        with trainer.averaged():
+            evaluation = evaluate(trainer, data, test)
         reporter.phase("exporting")
         trainer.save(evaluation)
         if failures := trainer.drain():

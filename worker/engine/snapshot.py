@@ -1,12 +1,15 @@
 """The full state of training, copied off the device into buffers that are used again."""
 
 import random
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from worker.engine.average import Average
 
 
 @dataclass
@@ -19,16 +22,32 @@ class Snapshot:
     busy: bool = False  # being written
 
     def capture(
-        self, model: nn.Module, optimizer: Optimizer, device: torch.device, facts: dict[str, Any]
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        average: Average | None,
+        device: torch.device,
+        facts: dict[str, Any],
     ) -> None:
-        fill(self.model, model.state_dict())
-        fill(self.state, {**read_optimizer(optimizer), **read_rng(device)})
+        """Where weights are averaged, `model` is the average."""
+        with average.applied() if average else nullcontext():
+            raw = average.state_dict() if average else {}
+            fill(self.model, model.state_dict())
+            fill(self.state, {**read_optimizer(optimizer), **read_rng(device), **raw})
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # the copies below run behind our back
         self.facts = {**facts, "python_rng": random.getstate()}
 
-    def restore(self, model: nn.Module, optimizer: Optimizer, device: torch.device) -> None:
+    def restore(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        average: Average | None,
+        device: torch.device,
+    ) -> None:
         model.load_state_dict(self.model)
+        if average:
+            average.load_state_dict(self.state)
         restore_optimizer(optimizer, self.state)
         restore_rng(self.state, self.facts["python_rng"], device)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from app import faults
 from app.specs import JobSpec
 from worker.data.batches import Batches
+from worker.engine.average import Average
 from worker.engine.checkpoint import name_checkpoint
 from worker.engine.errors import NonFiniteLoss
 from worker.engine.evaluate import Scorer
@@ -48,6 +49,7 @@ class Trainer:
     autocast: AbstractContextManager[object]
     best: Best
     early_stopping: EarlyStopping
+    average: Average | None = None
 
     step: int = 0
     saved_step: int | None = 0  # nothing has been learned before the first step
@@ -107,18 +109,43 @@ class Trainer:
     def train_step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """One optimizer step. The loss stays on the device: reading it would stall the step."""
         self.set_lr(self.spec.training.optimizer.lr * self.schedule(self.step))
-        with self.autocast:
-            outputs = self.model(inputs)  # (B, F) -> (B, O)
-        loss = self.loss.compute(outputs.float(), targets)
-        if self.spec.training.l1 or self.spec.training.l2:
-            loss = loss + self.measure_penalty()
-        loss.backward()  # type: ignore[no-untyped-call]
+        if self.spec.training.accumulate > 1:
+            loss = self.accumulate(inputs, targets)
+        else:
+            loss = self.measure_loss(inputs, targets)
+            if self.spec.training.l1 or self.spec.training.l2:
+                loss = loss + self.measure_penalty()
+            loss.backward()  # type: ignore[no-untyped-call]
         if self.spec.training.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.params, self.spec.training.clip_norm, foreach=True)
         self.update()
         for param in self.params:  # what zero_grad() does, at a tenth of its cost
             param.grad = None
+        if self.average is not None:
+            self.average.update(self.step + 1)
         return loss.detach()
+
+    def measure_loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        with self.autocast:
+            outputs = self.model(inputs)  # (B, F) -> (B, O)
+        return self.loss.compute(outputs.float(), targets)
+
+    def accumulate(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Gradients of the mean over all rows, in the memory of one batch. (A * B, F)"""
+        size, total = self.spec.training.batch_size, torch.zeros((), device=self.device)
+        for rows, wanted in zip(torch.split(inputs, size), torch.split(targets, size), strict=True):
+            loss = self.measure_loss(rows, wanted) * (len(wanted) / len(targets))
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        if self.spec.training.l1 or self.spec.training.l2:
+            penalty = self.measure_penalty()
+            penalty.backward()  # type: ignore[no-untyped-call]
+            total += penalty.detach()
+        return total
+
+    def averaged(self) -> AbstractContextManager[object]:
+        """Within, the model holds the weights that are measured and exported."""
+        return self.average.applied() if self.average else nullcontext()
 
     def set_lr(self, lr: float) -> None:
         if lr != self.lr:
@@ -143,7 +170,8 @@ class Trainer:
         if self.validation is None:
             return
         self.log.pause_clock()
-        self.scores = self.validation.score(self.model)
+        with self.averaged():
+            self.scores = self.validation.score(self.model)
         if not math.isfinite(self.scores["loss"]):
             self.log.read()  # says which step it was, if it was one
             raise NonFiniteLoss(
@@ -181,7 +209,8 @@ class Trainer:
         self.log.read()
         refuse_broken(self.model, self.step)
         snapshot = self.writer.borrow(keep)
-        snapshot.capture(self.model, self.optimizer, self.device, self.state_dict())
+        state = self.state_dict()
+        snapshot.capture(self.model, self.optimizer, self.average, self.device, state)
         return snapshot
 
     def save(self, evaluation: dict[str, Any] | None = None) -> None:
@@ -246,7 +275,7 @@ class Trainer:
 
     def resume(self, snapshot: Snapshot, best_snapshot: Snapshot | None) -> None:
         facts = snapshot.facts
-        snapshot.restore(self.model, self.optimizer, self.device)
+        snapshot.restore(self.model, self.optimizer, self.average, self.device)
         self.step = self.saved_step = self.started_step = facts["step"]
         self.scores = facts["scores"]
         self.log.load_state_dict(facts["log"])

@@ -1,10 +1,10 @@
-from torch import nn
 from torch.optim import Adam
 
 from app.specs.optimizers import AdamSpec
+from worker.optimizers import Params
 
 
-def build(spec: AdamSpec, params: list[nn.Parameter]) -> Adam:
+def build(spec: AdamSpec, params: Params) -> Adam:
     return Adam(
         params,
         lr=spec.lr,

@@ -1,10 +1,10 @@
-from torch import nn
 from torch.optim import AdamW
 
 from app.specs.optimizers import AdamWSpec
+from worker.optimizers import Params
 
 
-def build(spec: AdamWSpec, params: list[nn.Parameter]) -> AdamW:
+def build(spec: AdamWSpec, params: Params) -> AdamW:
     return AdamW(
         params,
         lr=spec.lr,

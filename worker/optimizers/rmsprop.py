@@ -1,10 +1,10 @@
-from torch import nn
 from torch.optim import RMSprop
 
 from app.specs.optimizers import RMSpropSpec
+from worker.optimizers import Params
 
 
-def build(spec: RMSpropSpec, params: list[nn.Parameter]) -> RMSprop:
+def build(spec: RMSpropSpec, params: Params) -> RMSprop:
     return RMSprop(
         params,
         lr=spec.lr,

@@ -83,6 +83,29 @@ def test_a_run_may_be_cut_anywhere_and_often(ask: Ask) -> None:
     assert_equal_runs(ask(spec, rows), [1, 2, 4, 6, 7, 11, 12, 17])
 
 
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"accumulate": 2, "batch_size": 4},
+        {"ema_decay": 0.9},
+        {"weight_decay_on": "weights"},
+        {
+            "accumulate": 4,
+            "batch_size": 2,
+            "ema_decay": 0.5,
+            "weight_decay_on": "weights",
+            "l2": 0.1,
+        },
+    ],
+)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_every_option_of_training_survives_a_cut(
+    ask: Ask, training: dict[str, Any], optimizer: str
+) -> None:
+    spec, rows = make_job("mlp", optimizer, "cosine", **training)
+    assert_equal_runs(ask(spec, rows), [3, 12])
+
+
 def test_early_stopping_survives_a_cut(ask: Ask) -> None:
     stopping = {"metric": "validation/accuracy", "patience": 2}
     spec, rows = make_job("logistic", "sgd", "constant", epochs=30, early_stopping=stopping)

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from sklearn import metrics as sk
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop, lr_scheduler
+from torch.optim import SGD, Adagrad, Adam, AdamW, Muon, NAdam, Optimizer, RMSprop, lr_scheduler
 
 from app.specs.losses import (
     BinaryCrossEntropySpec,
@@ -17,7 +18,17 @@ from app.specs.losses import (
     MSESpec,
 )
 from app.specs.models import MLPSpec
-from app.specs.optimizers import AdamSpec, AdamWSpec, RMSpropSpec, SGDSpec
+from app.specs.optimizers import (
+    AdagradSpec,
+    AdamSpec,
+    AdamWSpec,
+    LionSpec,
+    MuonSpec,
+    NAdamSpec,
+    OptimizerSpec,
+    RMSpropSpec,
+    SGDSpec,
+)
 from app.specs.schedules import (
     ConstantSpec,
     CosineSpec,
@@ -26,6 +37,7 @@ from app.specs.schedules import (
     StepSpec,
 )
 from worker import registry
+from worker.optimizers import split_decay
 
 
 def random_tensor(*shape: int, seed: int = 0) -> Tensor:
@@ -88,6 +100,22 @@ def test_binary_cross_entropy_is_that_of_two_logits() -> None:
             RMSpropSpec(lr=0.1, alpha=0.9, momentum=0.5, weight_decay=0.1),
             lambda p: RMSprop(p, lr=0.1, alpha=0.9, momentum=0.5, weight_decay=0.1),
         ),
+        (
+            AdagradSpec(lr=0.1, lr_decay=0.1, weight_decay=0.1),
+            lambda p: Adagrad(p, lr=0.1, lr_decay=0.1, weight_decay=0.1),
+        ),
+        (
+            NAdamSpec(lr=0.1, beta1=0.8, weight_decay=0.1),
+            lambda p: NAdam(
+                p, lr=0.1, betas=(0.8, 0.999), weight_decay=0.1, decoupled_weight_decay=True
+            ),
+        ),
+        (
+            MuonSpec(lr=0.1, momentum=0.9, weight_decay=0.2),
+            lambda p: Muon(
+                p, lr=0.1, momentum=0.9, weight_decay=0.2, adjust_lr_fn="match_rms_adamw"
+            ),
+        ),
     ],
 )
 def test_optimizers_match_torch(spec: Any, reference: Any) -> None:
@@ -101,6 +129,47 @@ def test_optimizers_match_torch(spec: Any, reference: Any) -> None:
 
     ours = descend(lambda params: registry.build_optimizer(spec, params))
     torch.testing.assert_close(ours, descend(reference))
+
+
+def test_lion_is_that_of_its_paper() -> None:
+    """Algorithm 2, row by row."""
+    spec = LionSpec(lr=0.1, beta1=0.8, beta2=0.9, weight_decay=0.3)
+    weight = nn.Parameter(random_tensor(3, 4))
+    theta, momentum = weight.detach().clone(), torch.zeros(3, 4)
+    optimizer = registry.build_optimizer(spec, [weight])
+    for step in range(5):
+        grad = weight.grad = random_tensor(3, 4, seed=step)
+        optimizer.step()
+        update = torch.sign(0.8 * momentum + 0.2 * grad)
+        theta = theta - 0.1 * (update + 0.3 * theta)
+        momentum = 0.9 * momentum + 0.1 * grad
+        torch.testing.assert_close(weight.detach(), theta)
+
+
+def test_muon_leaves_what_is_no_matrix_to_adamw() -> None:
+    vector, alone = (nn.Parameter(random_tensor(4)) for _ in range(2))
+    matrix = nn.Parameter(random_tensor(3, 4))
+    pair = registry.build_optimizer(MuonSpec(lr=0.1, weight_decay=0.2), [vector, matrix])
+    reference = AdamW([alone], lr=0.1, weight_decay=0.2)
+    for step in range(5):
+        vector.grad = alone.grad = random_tensor(4, seed=step)
+        matrix.grad = random_tensor(3, 4, seed=step)
+        pair.step()
+        reference.step()
+    torch.testing.assert_close(vector, alone)
+
+
+@pytest.mark.parametrize("name", registry.list_variants("optimizers"))
+def test_decay_on_weights_spares_biases(name: str) -> None:
+    weight, bias = nn.Parameter(torch.ones(3, 4)), nn.Parameter(torch.ones(4))
+    spec = TypeAdapter(OptimizerSpec).validate_python(
+        {"type": name, "lr": 0.1, "weight_decay": 0.5}
+    )
+    optimizer = registry.build_optimizer(spec, split_decay([bias, weight]))
+    weight.grad, bias.grad = torch.zeros(3, 4), torch.zeros(4)
+    optimizer.step()
+    assert torch.equal(bias.detach(), torch.ones(4))
+    assert (weight < 1).all()
 
 
 # ---------------------------------------------------------------- schedules

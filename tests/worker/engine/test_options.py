@@ -1,0 +1,75 @@
+"""Options of training: what each one changes, and that it changes nothing else."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tests.worker.conftest import REGRESSION, Recorder, make_rows, make_spec
+from worker.engine.average import Average
+from worker.engine.request import Request
+from worker.engine.run import run
+
+Ask = Callable[..., Request]
+
+
+def train(request: Request) -> tuple[dict[str, Any], dict[str, Tensor], Recorder]:
+    recorder = Recorder()
+    evaluation = run(request, recorder).evaluation
+    assert evaluation is not None
+    last = max(recorder.checkpoints, key=lambda saved: saved.step)
+    folder = request.folder.parent / last.name
+    return evaluation, load_file(folder / "model.safetensors"), recorder
+
+
+def make_training(**training: Any) -> dict[str, Any]:
+    return {"epochs": 3, "loss": {"type": "cross_entropy"}, **training}
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.5])
+def test_accumulated_batches_step_as_one_large_batch(ask: Ask, penalty: float) -> None:
+    """42 rows: the last step of an epoch has 10 rows, in batches of 4, 4 and 2."""
+    large = make_training(batch_size=16, l2=penalty)
+    small = {**large, "batch_size": 4, "accumulate": 4}
+    ours, theirs = (train(ask(make_spec(training=each))) for each in (small, large))
+    for name, tensor in ours[1].items():
+        torch.testing.assert_close(tensor, theirs[1][name])
+    points = zip(ours[2].points, theirs[2].points, strict=True)
+    assert all(a[:2] == b[:2] and a[2] == pytest.approx(b[2], rel=1e-4) for a, b in points)
+
+
+def test_the_average_follows_the_weights() -> None:
+    model = nn.Linear(2, 1)
+    average, expected = Average(model, 0.5), model.weight.detach().clone()
+    for step in range(1, 8):
+        with torch.no_grad():
+            model.weight += step
+        average.update(step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * model.weight.detach()
+    raw = model.weight.detach().clone()
+    with average.applied():
+        torch.testing.assert_close(model.weight.detach(), expected)
+    assert torch.equal(model.weight.detach(), raw)
+
+
+def test_the_average_is_measured_and_exported(ask: Ask) -> None:
+    parts: dict[str, Any] = {**REGRESSION, "checkpoints": {"keep_best": 0}}
+    del parts["training"]
+    training = {"epochs": 3, "loss": {"type": "mse"}, "optimizer": {"type": "sgd", "lr": 0.1}}
+    plain, averaged = (
+        train(ask(make_spec(**parts, training=each), make_rows(classify=False)))
+        for each in (training, {**training, "ema_decay": 0.99})
+    )
+    losses = [
+        [value for name, _, value in recorder.points if name == "train/loss"]
+        for _, _, recorder in (plain, averaged)
+    ]
+    assert losses[0] == losses[1], "training itself must not change"
+    assert not torch.equal(plain[1]["weight"], averaged[1]["weight"])
+    assert plain[0]["test"]["loss"] != averaged[0]["test"]["loss"]
+    latest = [p[2] for p in averaged[2].points if p[0] == "validation/loss"][-1]
+    assert averaged[0]["validation"]["loss"] == latest
