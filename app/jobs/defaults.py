@@ -27,6 +27,7 @@ def fill(found: Findings, spec: JobSpec, target: Column, task: Task, inputs: lis
     if test is None:
         test = 0.0 if spec.dataset.test_id else 0.1
     split = spec.dataset.split.model_copy(update={"test": test})
+    check_class_weights(found, spec, target, task)
     stratify = choose_stratify(
         found, split.stratify, target, task, 1 + (test > 0) + (split.validation > 0)
     )
@@ -38,7 +39,7 @@ def fill(found: Findings, spec: JobSpec, target: Column, task: Task, inputs: lis
             "model": model,
             "dataset": dataset,
             "training": spec.training.model_copy(
-                update={"loss": choose_loss(found, spec, task, target.distinct)}
+                update={"loss": choose_loss(found, spec, task, target)}
             ),
             "evaluation": spec.evaluation.model_copy(
                 update={"metrics": choose_metrics(found, spec, task)}
@@ -68,8 +69,8 @@ def choose_stratify(
     return False
 
 
-def choose_loss(found: Findings, spec: JobSpec, task: Task, classes: int) -> LossSpec:
-    loss = spec.training.loss
+def choose_loss(found: Findings, spec: JobSpec, task: Task, target: Column) -> LossSpec:
+    loss, classes = spec.training.loss, target.distinct
     if loss == "auto":
         if task == "regression":
             return MSESpec()
@@ -81,7 +82,28 @@ def choose_loss(found: Findings, spec: JobSpec, task: Task, classes: int) -> Los
         found.refuse(
             ["training", "loss"], f"the target has {classes} classes, not 2: use cross_entropy"
         )
+    elif loss.type == "poisson" and (target.min or 0) < 0:
+        found.refuse(
+            ["training", "loss"],
+            f"poisson is for counts, and {target.name!r} goes down to {target.min:g}; use mse",
+        )
     return loss
+
+
+def check_class_weights(found: Findings, spec: JobSpec, target: Column, task: Task) -> None:
+    weights, loc = spec.training.class_weights, ["training", "class_weights"]
+    if weights is None:
+        return
+    if task == "regression":
+        found.refuse([*loc], "a regression has no classes to weigh; leave class_weights out")
+    elif isinstance(weights, dict):
+        known = {value for value, _ in target.values}
+        complete = len(known) == target.distinct  # of very many, only the most common are known
+        for name in sorted(weights.keys() - known) if complete else []:
+            shown = ", ".join(repr(value) for value in sorted(known)[:8])
+            found.refuse([*loc, name], f"{target.name!r} has no class {name!r}; it has {shown}")
+        if not any(weights.get(name, 1) for name in known or [""]):
+            found.refuse([*loc], "every class has the weight 0: nothing would be learned")
 
 
 def choose_metrics(found: Findings, spec: JobSpec, task: Task) -> list[MetricName]:

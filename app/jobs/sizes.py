@@ -33,7 +33,7 @@ def _share(rows: int, share: float) -> int:
 
 def count_outputs(spec: JobSpec, classes: int) -> int:
     loss = spec.training.loss
-    return classes if loss != "auto" and loss.type == "cross_entropy" else 1
+    return classes if loss != "auto" and loss.type in ("cross_entropy", "focal") else 1
 
 
 def count_width(inputs: Sequence[Column]) -> int:

@@ -1,6 +1,6 @@
 """How a model is trained, measured and saved."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -37,6 +37,11 @@ Monitor = Literal[
 ]
 
 
+ClassWeights = Annotated[
+    dict[str, Annotated[float, Field(ge=0, le=1e6)]], Field(min_length=1, max_length=10_000)
+]
+
+
 class EarlyStoppingSpec(Spec):
     """Stop once `metric` has not improved by more than `min_delta` for `patience` epochs."""
 
@@ -65,6 +70,11 @@ class TrainingSpec(Spec):
         default="auto",
         description="auto: mse for regression, binary_cross_entropy for two classes, "
         "cross_entropy for more.",
+    )
+    class_weights: Literal["balanced"] | ClassWeights | None = Field(
+        default=None,
+        description="Times the loss of a row of that class; a class left out has 1. balanced: "
+        "rows / (classes * rows of the class), over the training rows.",
     )
     l1: float = Field(default=0.0, ge=0, le=1e3, description="Adds l1 * sum |w| to the loss.")
     l2: float = Field(default=0.0, ge=0, le=1e3, description="Adds l2 * sum w^2 to the loss.")

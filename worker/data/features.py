@@ -233,6 +233,21 @@ class ValueTarget:
         return {"name": self.name, "kind": "value", "mean": self.mean, "std": self.std}
 
 
+@dataclass(frozen=True)
+class CountTarget(ValueTarget):
+    """A number that is not negative, trained on as it is; the model predicts its logarithm."""
+
+    def encode(self, values: Tensor) -> Tensor:
+        return values  # (N,)
+
+    def decode(self, outputs: Tensor) -> Tensor:
+        """(N, 1) logarithms -> (N,) expected counts."""
+        return outputs.squeeze(1).double().exp()
+
+    def to_json(self) -> dict[str, Any]:
+        return {**super().to_json(), "kind": "count"}
+
+
 Target = ClassTarget | ValueTarget
 
 
@@ -294,4 +309,5 @@ def _read_target(state: dict[str, Any]) -> Target:
     target = state["target"]
     if target["kind"] == "classes":
         return ClassTarget(target["name"], tuple(target["classes"]))
-    return ValueTarget(target["name"], target["mean"], target["std"])
+    kind = CountTarget if target["kind"] == "count" else ValueTarget
+    return kind(target["name"], target["mean"], target["std"])

@@ -9,6 +9,7 @@ from torch import Tensor
 from app.specs.data import ColumnKind
 from worker.data.features import (
     ClassTarget,
+    CountTarget,
     Features,
     Input,
     NumberInput,
@@ -221,7 +222,19 @@ def fit_target(request: Request, values: RawColumn, warnings: Warnings) -> Targe
     assert isinstance(values, Tensor)
     if values.min() == values.max():
         warnings.add(f"The target {name!r} is constant in the training rows.")
+    loss = request.spec.training.loss
+    if loss != "auto" and loss.type == "poisson":
+        return fit_count(name, values)
     return fit_value(name, values)
+
+
+def fit_count(name: str, values: Tensor) -> CountTarget:
+    if values.min() < 0:
+        raise DataError(
+            f"The target {name!r} goes down to {values.min().item():g}, and poisson is for counts.",
+            hint='Set training.loss to {"type": "mse"}.',
+        )
+    return CountTarget(name, values.mean().item(), 1.0)
 
 
 def encode(name: str, features: Features, columns: Columns, warnings: Warnings) -> Part:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from app.specs.training import MetricName, TrainingSpec
@@ -22,7 +22,7 @@ from worker.engine.trainer import Trainer
 from worker.engine.trainlog import TrainLog
 from worker.engine.warnings import Warnings
 from worker.engine.writer import CheckpointWriter
-from worker.losses import Loss
+from worker.losses import Loss, weigh_classes
 from worker.optimizers import split_decay
 
 POINTS = 1000  # of each train/* series, unless training.log_every is set
@@ -46,7 +46,29 @@ def build_loss(request: Request, data: Prepared) -> Loss:
             f"binary_cross_entropy needs a target of two classes, not {classes}.",
             hint='Set training.loss to {"type": "cross_entropy"}.',
         )
-    return registry.build_loss(spec)
+    loss = registry.build_loss(spec)
+    if request.spec.training.class_weights is None:
+        return loss
+    return weigh_classes(loss, find_class_weights(request.spec.training, data))
+
+
+def find_class_weights(training: TrainingSpec, data: Prepared) -> Tensor:
+    """(C,)"""
+    weights, classes = training.class_weights, data.classes
+    if not classes:
+        raise UserError(
+            "A regression has no classes to weigh.", hint="Leave training.class_weights out."
+        )
+    if weights == "balanced":
+        counts = torch.bincount(data.train.targets.cpu(), minlength=len(classes)).double()
+        return (len(data.train) / (len(classes) * counts)).float()
+    assert isinstance(weights, dict)
+    if strangers := sorted(weights.keys() - set(classes)):
+        raise UserError(
+            f"training.class_weights names {strangers[0]!r}, which no training row has.",
+            hint=f"The classes are {', '.join(classes[:20])}.",
+        )
+    return torch.tensor([weights.get(name, 1.0) for name in classes])
 
 
 def build_trainer(

@@ -91,7 +91,7 @@ def predict(model: nn.Module, inputs: Tensor) -> Tensor:
 def guess_outputs(target: Target, loss: Loss, train: Part, rows: int) -> Tensor:
     """What a model would answer that knows the training targets and no inputs: (rows, O)."""
     if isinstance(target, ValueTarget):
-        return torch.zeros(rows, 1)  # the mean, standardised
+        return loss.guess(target.encode(train.targets.cpu())).float().expand(rows, 1)
     counts = torch.bincount(train.targets.cpu(), minlength=len(target.classes)).float()
     logits = counts.log()
     if loss.outputs(len(target.classes)) == 1:
@@ -101,5 +101,5 @@ def guess_outputs(target: Target, loss: Loss, train: Part, rows: int) -> Tensor:
 
 def describe_baseline(scorer: Scorer, train: Part) -> dict[str, Any]:
     outputs = guess_outputs(scorer.target, scorer.loss, train, len(scorer.part))
-    kind = "majority_class" if isinstance(scorer.target, ClassTarget) else "mean"
+    kind = "majority_class" if isinstance(scorer.target, ClassTarget) else scorer.loss.guess_name
     return {"kind": kind, **scorer.score_outputs(outputs.to(scorer.part.targets.device))}

@@ -1,9 +1,12 @@
 """Losses: how a model's outputs are held against the targets."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
+
+Compute = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -11,12 +14,17 @@ class Loss:
     """A loss and the shapes it wants.
 
     `outputs` gives the width of the model from the number of classes (0: a number is predicted),
-    `shape_targets` turns class numbers (N,) or standardised values (N,) into what `compute` takes.
+    `shape_targets` turns class numbers (N,) or standardised values (N,) into what `compute` takes:
+    it gives the mean over the rows, `per_row` the loss of each (N,). `guess` is a constant
+    that a model without inputs would output for targets (N,) of a regression.
     """
 
-    compute: Callable[[Tensor, Tensor], Tensor]
+    compute: Compute
     outputs: Callable[[int], int]
     shape_targets: Callable[[Tensor], Tensor]
+    per_row: Compute | None = None  # of a classification
+    guess: Callable[[Tensor], Tensor] = torch.mean
+    guess_name: str = "mean"
 
 
 def one_output(_classes: int) -> int:
@@ -33,3 +41,15 @@ def to_column(targets: Tensor) -> Tensor:
 
 def to_index(targets: Tensor) -> Tensor:
     return targets.long()  # (N,)
+
+
+def weigh_classes(loss: Loss, weights: Tensor) -> Loss:
+    """The mean over rows of each row's loss times the weight of its class; `weights` (C,)."""
+    per_row = loss.per_row
+    assert per_row is not None, "only losses of classes can be weighted by class"
+
+    def compute(outputs: Tensor, targets: Tensor) -> Tensor:
+        factors = weights.to(outputs.device)[targets.flatten().long()]
+        return (per_row(outputs, targets) * factors).mean()
+
+    return replace(loss, compute=compute)

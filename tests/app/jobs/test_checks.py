@@ -195,6 +195,30 @@ def test_two_class_loss_needs_two_classes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("target", "model", "training", "part"),
+    [
+        (number("y"), LINEAR, {"class_weights": "balanced"}, "no classes to weigh"),
+        (
+            category("y", "p", "q"),
+            MLP,
+            {"class_weights": {"r": 2}},
+            "no class 'r'; it has 'p', 'q'",
+        ),
+        (category("y", "p", "q"), MLP, {"class_weights": {"p": 0, "q": 0}}, "weight 0"),
+        (number("y", min=-2.0), LINEAR, {"loss": {"type": "poisson"}}, "goes down to -2"),
+    ],
+)
+def test_losses_that_do_not_fit_the_target_are_refused(
+    target: Column, model: dict[str, Any], training: dict[str, Any], part: str
+) -> None:
+    columns, dataset = [number("length"), target], {"target": "y"}
+    _, message = error_of(*columns, model=model, training=training, dataset=dataset)
+    assert part in message
+    fitting = {"class_weights": {"p": 0.5}} if target.kind == "category" else {}
+    assert plan(*columns, model=model, training=fitting, dataset=dataset)
+
+
+@pytest.mark.parametrize(
     ("test", "part"),
     [
         (table(number("length"), category("color"), category("species")), "'width'"),

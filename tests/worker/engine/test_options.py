@@ -1,5 +1,6 @@
 """Options of training: what each one changes, and that it changes nothing else."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from tests.worker.conftest import REGRESSION, Recorder, make_rows, make_spec
 from worker.engine.average import Average
+from worker.engine.errors import DataError, UserError
 from worker.engine.request import Request
 from worker.engine.run import run
 
@@ -73,3 +75,46 @@ def test_the_average_is_measured_and_exported(ask: Ask) -> None:
     assert plain[0]["test"]["loss"] != averaged[0]["test"]["loss"]
     latest = [p[2] for p in averaged[2].points if p[0] == "validation/loss"][-1]
     assert averaged[0]["validation"]["loss"] == latest
+
+
+def test_balanced_weights_find_the_rare_class(ask: Ask) -> None:
+    """Labels sort, so the rare class is the second one: the one that recall counts."""
+    rows = make_rows(300)
+    rows["y"] = ["rare" if value > 25 else "common" for value in rows["a"]]
+    recalls = []
+    for weights in (None, "balanced", {"rare": 50.0}):
+        adam = {"type": "adam", "lr": 0.02}
+        training = make_training(epochs=4, batch_size=16, optimizer=adam, class_weights=weights)
+        spec = make_spec(training=training, evaluation={"metrics": ["recall"]})
+        recalls.append(train(ask(spec, rows))[0]["test"]["recall"])
+    assert recalls[0] < recalls[1] <= recalls[2]
+
+
+def test_a_weight_for_a_class_that_is_not_there_is_refused(ask: Ask) -> None:
+    spec = make_spec(training=make_training(class_weights={"c7": 2.0}))
+    with pytest.raises(UserError, match="'c7', which no training row has"):
+        train(ask(spec))
+
+
+def test_counts_are_predicted_in_their_own_units(ask: Ask) -> None:
+    rows = make_rows(200, classify=False)
+    rows["y"] = [round(math.exp((value + 40) / 20)) for value in rows["y"]]
+    parts = {**REGRESSION, "evaluation": {"metrics": ["mae", "r2"]}}
+    parts["training"] = {
+        "epochs": 60,
+        "loss": {"type": "poisson"},
+        "optimizer": {"type": "adam", "lr": 0.05},
+    }
+    evaluation, _, _ = train(ask(make_spec(**parts), rows))
+    assert evaluation["test"]["r2"] > 0.9
+    assert abs(evaluation["baseline"]["r2"]) < 0.2
+    rows["y"][3] = -1
+    with pytest.raises(DataError, match="poisson is for counts"):
+        train(ask(make_spec(**parts, dataset={"split": {"test": 0.0, "validation": 0.0}}), rows))
+
+
+def test_the_baseline_of_a_quantile_is_that_quantile(ask: Ask) -> None:
+    parts = {**REGRESSION, "training": {"loss": {"type": "quantile", "q": 0.9}, "epochs": 30}}
+    evaluation, _, _ = train(ask(make_spec(**parts), make_rows(200, classify=False)))
+    assert evaluation["baseline"]["kind"] == "quantile"
+    assert evaluation["test"]["loss"] < evaluation["baseline"]["loss"]

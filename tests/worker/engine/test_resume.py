@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.specs import JobSpec
+from app.specs.losses import CLASSIFICATION_LOSSES
 from app.specs.optimizers import SGDSpec
 from tests.worker.conftest import (
     Recorder,
@@ -104,6 +105,22 @@ def test_every_option_of_training_survives_a_cut(
 ) -> None:
     spec, rows = make_job("mlp", optimizer, "cosine", **training)
     assert_equal_runs(ask(spec, rows), [3, 12])
+
+
+@pytest.mark.parametrize("loss", registry.list_variants("losses"))
+def test_every_loss_trains_and_survives_a_cut(ask: Ask, loss: str) -> None:
+    classify = loss in CLASSIFICATION_LOSSES
+    training = {"loss": {"type": loss}, **({"class_weights": "balanced"} if classify else {})}
+    spec, rows = make_job("logistic" if classify else "linear", "adam", "constant", **training)
+    if loss == "binary_cross_entropy":
+        rows["y"] = ["no" if label == "c0" else "yes" for label in rows["y"]]
+    if loss == "poisson":
+        rows["y"] = [max(0, round(value) + 40) for value in rows["y"]]
+    assert_equal_runs(ask(spec, rows), [7])
+    recorder = Recorder()
+    run(ask(spec, rows), recorder)
+    losses = [value for name, _, value in recorder.points if name == "train/loss"]
+    assert losses[-1] < losses[0]
 
 
 def test_early_stopping_survives_a_cut(ask: Ask) -> None:

@@ -13,9 +13,12 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, Muon, NAdam, Optimizer, RMSpr
 from app.specs.losses import (
     BinaryCrossEntropySpec,
     CrossEntropySpec,
+    FocalSpec,
     HuberSpec,
     MAESpec,
     MSESpec,
+    PoissonSpec,
+    QuantileSpec,
 )
 from app.specs.models import MLPSpec
 from app.specs.optimizers import (
@@ -37,6 +40,7 @@ from app.specs.schedules import (
     StepSpec,
 )
 from worker import registry
+from worker.losses import weigh_classes
 from worker.optimizers import split_decay
 
 
@@ -75,6 +79,76 @@ def test_binary_cross_entropy_is_that_of_two_logits() -> None:
     outputs, targets = random_tensor(9, loss.outputs(2)), torch.arange(9) % 2
     expected = F.cross_entropy(torch.cat([torch.zeros(9, 1), outputs], 1), targets)
     torch.testing.assert_close(loss.compute(outputs, loss.shape_targets(targets)), expected)
+
+
+def test_smoothed_binary_cross_entropy_is_that_of_two_logits() -> None:
+    loss = registry.build_loss(BinaryCrossEntropySpec(label_smoothing=0.2))
+    outputs, targets = random_tensor(9, 1), torch.arange(9) % 2
+    pairs = torch.cat([torch.zeros(9, 1), outputs], 1)
+    expected = F.cross_entropy(pairs, targets, label_smoothing=0.2)
+    torch.testing.assert_close(loss.compute(outputs, loss.shape_targets(targets)), expected)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.5])
+def test_focal_loss_and_its_gradient_are_those_of_the_formula(gamma: float) -> None:
+    loss = registry.build_loss(FocalSpec(gamma=gamma))
+    outputs, targets = random_tensor(9, loss.outputs(4)).double(), torch.arange(9) % 4
+
+    def formula(outputs: Tensor) -> Tensor:
+        p = outputs.softmax(1)[torch.arange(9), targets]
+        return ((1 - p) ** gamma * -p.log()).mean()
+
+    results = []
+    for compute in (lambda o: loss.compute(o, loss.shape_targets(targets)), formula):
+        point = outputs.clone().requires_grad_()
+        value = compute(point)
+        value.backward()
+        results.append((value.detach(), point.grad))
+    torch.testing.assert_close(results[0], results[1])
+
+
+def test_focal_loss_of_certain_rows_has_a_finite_gradient() -> None:
+    loss = registry.build_loss(FocalSpec(gamma=0.5))
+    outputs = torch.tensor([[200.0, 0.0], [0.0, 200.0]], requires_grad=True)
+    loss.compute(outputs, torch.tensor([0, 0])).backward()
+    assert outputs.grad is not None
+    assert outputs.grad.isfinite().all()
+
+
+def test_the_pinball_loss_is_that_of_scikit_learn_and_its_guess_the_best_constant() -> None:
+    loss = registry.build_loss(QuantileSpec(q=0.8))
+    outputs, targets = random_tensor(30, 1), random_tensor(30, seed=1)
+    expected = sk.mean_pinball_loss(targets, outputs[:, 0], alpha=0.8)
+    assert loss.compute(outputs, loss.shape_targets(targets)).item() == pytest.approx(expected)
+
+    def measure(constant: Tensor) -> float:
+        return loss.compute(constant.expand(30, 1), targets.unsqueeze(1)).item()
+
+    best = min(measure(each) for each in targets)
+    assert measure(loss.guess(targets)) == pytest.approx(best)
+
+
+def test_poisson_loss_is_half_the_deviance_of_scikit_learn_up_to_a_constant() -> None:
+    loss = registry.build_loss(PoissonSpec())
+    outputs, targets = random_tensor(30, 1), torch.arange(30.0) % 5
+    found = [loss.compute(each, loss.shape_targets(targets)) for each in (outputs, -outputs)]
+    deviances = [sk.mean_poisson_deviance(targets, each.exp()) for each in (outputs, -outputs)]
+    assert (found[0] - found[1]).item() == pytest.approx(
+        (deviances[0] - deviances[1]) / 2, abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("spec", [CrossEntropySpec(), FocalSpec(), BinaryCrossEntropySpec()])
+def test_class_weights_multiply_the_loss_of_each_row(spec: Any) -> None:
+    loss = registry.build_loss(spec)
+    outputs, targets = random_tensor(9, loss.outputs(2)), torch.arange(9) % 2
+    shaped = loss.shape_targets(targets)
+    weighted = weigh_classes(loss, torch.tensor([1.0, 3.0])).compute(outputs, shaped)
+    singles = [loss.compute(outputs[n : n + 1], shaped[n : n + 1]) for n in range(9)]
+    expected = sum((1 + 2 * (n % 2)) * single for n, single in enumerate(singles)) / 9
+    torch.testing.assert_close(weighted, expected)
+    plain = weigh_classes(loss, torch.ones(2)).compute(outputs, shaped)
+    torch.testing.assert_close(plain, loss.compute(outputs, shaped))
 
 
 # ---------------------------------------------------------------- optimizers
