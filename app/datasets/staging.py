@@ -119,8 +119,8 @@ def copy_rows(connection: DuckDBPyConnection, query: str, path: Path, columns: i
     """Write the rows of `query` in order. Row groups are small enough to be built in memory."""
     rows = max(2048, min(122_880, CELLS_PER_GROUP // columns))
     connection.execute(
-        f"COPY ({query}) TO {quote_text(path)} (FORMAT parquet, COMPRESSION zstd,"
-        f" COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {rows})"
+        f"COPY ({query}) TO {quote_text(path)}"
+        f" (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {rows})"
     )
 
 
