@@ -109,7 +109,7 @@ MUTATIONS = [
     Mutation(
         "a request does not hold the job's status still",
         "app/jobs/lifecycle.py",
-        "    session.execute(select(Job.id).where(Job.id == job.id).with_for_update(key_share=True))\n",
+        "    _lock(session, job)\n",
         "",
         f"{LIFECYCLE}::test_a_request_that_races_a_hand_back_is_never_refused",
     ),
