@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import update
+from typer.testing import CliRunner
 
+from app import cli
 from app.config import get_settings
 from app.db import transaction
 from app.ids import new_id
@@ -160,3 +162,26 @@ def test_a_sweeper_stops_when_told_to(client: TestClient) -> None:
     sweeper.start()
     sweeper.stop()
     assert not sweeper.is_alive()
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_the_command_shows_then_removes_then_finds_nothing(account: Account) -> None:
+    orphans = make_orphans(account.project_id)
+
+    shown = CliRunner().invoke(cli.app, ["sweep", "--dry-run"])
+    assert shown.exit_code == 0
+    assert shown.stdout.count("orphans ") == len(orphans)
+    assert "would free 24 bytes" in shown.stdout
+    assert "freed 24 bytes" in CliRunner().invoke(cli.app, ["sweep"]).stdout
+    assert CliRunner().invoke(cli.app, ["sweep"]).stdout == "freed 0 bytes\n"
+
+
+def test_the_command_fails_when_something_is_damaged(account: Account) -> None:
+    lease = start_job(account.project_id, add_dataset(account.project_id))
+    damaged = add_checkpoint(lease, 10)
+    assert CliRunner().invoke(cli.app, ["sweep"]).exit_code == 0
+    found = CliRunner().invoke(cli.app, ["sweep", "--verify"])
+    assert found.exit_code == 1
+    assert f"missing {damaged}" in found.stdout
