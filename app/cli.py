@@ -22,6 +22,7 @@ from app.migrate import upgrade
 from app.programs import api_command, child_env, worker_command
 from app.projects import service as projects
 from app.projects.tables import ApiKey, Project
+from app.retention.sweep import SweepRuns, sweep
 from app.stack import DEFAULT_PROJECT, StackError, run_stack
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -65,6 +66,28 @@ def migrate(home: Home = None) -> None:
     with open_database():
         upgrade()
     typer.echo("the database has the newest schema")
+
+
+@app.command("sweep")
+def run_sweep(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show it, remove nothing.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every checkpoint.")] = False,
+    home: Home = None,
+) -> None:
+    """Remove what has expired or was left behind; name what is listed but not on disk.
+
+    Exit code 1: something is missing or, with --verify, damaged.
+    """
+    configure(home=home)
+    with open_database():
+        swept = sweep(dry_run, verify)
+    for kind in ("jobs", "datasets", "orphans", "missing"):
+        for name in getattr(swept, kind):
+            typer.echo(f"{kind} {name}")
+    verb = "would free" if dry_run else "freed"
+    typer.echo(f"{verb} {swept.size_bytes:,} bytes")
+    if swept.missing:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -184,7 +207,7 @@ def describe(error: Exception) -> str:
 
 
 def main() -> None:
-    expected = (AppError, EmbeddedError, StackError, ValidationError, OSError)
+    expected = (AppError, EmbeddedError, StackError, SweepRuns, ValidationError, OSError)
     try:
         app()
     except (*expected, OperationalError, ProgrammingError) as error:

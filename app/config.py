@@ -50,6 +50,15 @@ class Settings(BaseSettings):
         default=int(psutil.virtual_memory().total * 0.8),
         description="Memory that a job may plan to use for weights and optimizer state.",
     )
+    job_ttl_days: float | None = Field(
+        default=None, gt=0, description="Ended jobs go after so long. Unset: they stay."
+    )
+    dataset_ttl_days: float | None = Field(
+        default=None, gt=0, description="Datasets go when unused for so long. Unset: they stay."
+    )
+    sweep_seconds: float = Field(
+        default=3600, ge=1, description="How often leftovers and what has expired are removed."
+    )
     log_json: bool | None = Field(default=None, description="Unset: JSON unless on a terminal.")
 
     @field_validator("home")

@@ -26,10 +26,12 @@ from app.logging import Envelope, setup_logging
 from app.metrics.routes import router as metrics
 from app.models.routes import router as models
 from app.projects.routes import router as projects
+from app.retention.routes import router as retention
+from app.retention.sweep import Sweeper
 from app.routing import refuse_unknown_query
 
 MAX_BODY_BYTES = 2**20  # of JSON; the route for uploads has a limit of its own
-SLICES = (projects, datasets, jobs, metrics, events, checkpoints, models)
+SLICES = (projects, datasets, jobs, metrics, events, checkpoints, models, retention)
 MOVERS = (uploads, downloads)  # of files: they check the key themselves and hold no session
 
 
@@ -52,9 +54,10 @@ class Api(FastAPI):
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     setup_logging()
-    reconciler, listener = Reconciler(), Listener()
+    reconciler, sweeper, listener = Reconciler(), Sweeper(), Listener()
     app.state.listener = listener
     reconciler.start()
+    sweeper.start()
     listener.start()
     restore = end_streams_on_stop(listener)
     try:
@@ -63,6 +66,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         restore()
         await listener.stop()
         await asyncio.to_thread(reconciler.stop)
+        await asyncio.to_thread(sweeper.stop)
 
 
 def end_streams_on_stop(listener: Listener) -> Callable[[], None]:

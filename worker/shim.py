@@ -17,6 +17,8 @@ import time
 from worker import processes
 
 BEAT, IDLE = b"b", b"i"
+# NumPy's OpenBLAS would start threads on import, and a process with threads forks badly.
+WARM_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 def start_warm_server(control: int) -> subprocess.Popen[bytes]:
@@ -24,8 +26,7 @@ def start_warm_server(control: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command,
         pass_fds=[control],
-        # NumPy's OpenBLAS would start threads on import, and a process with threads forks badly.
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        env=os.environ | WARM_ENVIRONMENT,
         start_new_session=True,
         preexec_fn=processes.die_with_parent,
     )

@@ -289,8 +289,8 @@ class Supervisor:
 
     def _choose_end(self, out_of_memory: bool) -> Callable[[Session], bool]:
         if (error := self._error or self._recorder.error) is not None:
-            message = f"the worker failed: {type(error).__name__}: {error}"
-            return self._fail(Reason.CRASHED, {"message": message}, retry=True)
+            cause = f"the worker failed: {type(error).__name__}: {error}"
+            return self._fail(Reason.CRASHED, {"message": cause}, retry=True)
         last = self._last
         if last is not None and last["kind"] == "failed":
             return self._fail(Reason(last["reason"]), last, retry=last["retry"])

@@ -62,7 +62,10 @@ def answer(control: socket.socket, **message: int) -> None:
 def serve(control: socket.socket) -> None:
     answer(control, ready=os.getpid())
     while True:
-        packet, handles, _, _ = socket.recv_fds(control, PACKET_BYTES, maxfds=2)
+        try:
+            packet, handles, _, _ = socket.recv_fds(control, PACKET_BYTES, maxfds=2)
+        except ConnectionResetError:  # the supervisor left an answer unread
+            return
         if not packet:
             return
         request = json.loads(packet)

@@ -8,35 +8,28 @@ to call the column text. A column without a value counts as numbers.
 
 # ruff: noqa: S608 - names are quoted, and this DuckDB is locked into one folder
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from math import isfinite, isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from duckdb import DuckDBPyConnection
 
-from app.datasets.staging import MAX_PROBLEMS, Problem, Staged, copy_rows, quote_name, quote_text
+from app.datasets.staging import (
+    MAX_PROBLEMS,
+    Problem,
+    Staged,
+    batch_columns,
+    copy_rows,
+    quote_name,
+    quote_text,
+)
 from app.specs.data import ColumnKind
 
-COLUMNS_PER_QUERY = 25
 FEW = 10
 BOOLEANS = "['true', 'false', 'True', 'False', 'TRUE', 'FALSE']"
-# DuckDB also reads 1_000 as a number.
-NUMBER = "CASE WHEN contains({c}, '_') THEN NULL ELSE TRY_CAST({c} AS DOUBLE) END"
-TIME = "{c} LIKE '____-__-__%' AND TRY_CAST({c} AS TIMESTAMP) IS NOT NULL"
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Cells of a text column that are there, and as what they can be read."""
-
-    present: int
-    numbers: int
-    infinite: int
-    not_numbers: int  # NaN, however it is spelt
-    booleans: int
-    times: int
-    with_nul: int
 
 
 @dataclass(frozen=True)
@@ -47,18 +40,36 @@ class Meaning:
     has_nan: bool = False
 
 
+@dataclass(frozen=True)
+class NumberCounts:
+    present: int
+    numbers: int
+    low: float | None
+    high: float | None  # NaN counts as higher than infinity
+    grouped: bool  # whether some cell has an underscore: DuckDB would read 1_000
+
+    @property
+    def is_plain(self) -> bool:
+        bounds = [self.low or 0.0, self.high or 0.0]
+        return self.present == self.numbers and not self.grouped and all(map(isfinite, bounds))
+
+
 def infer_kinds(connection: DuckDBPyConnection, staged: Staged) -> list[Meaning]:
     """What every column holds. Adds what is wrong to `staged.problems`."""
-    meanings: list[Meaning] = []
-    for start in range(0, len(staged.names), COLUMNS_PER_QUERY):
-        columns = range(start, min(start + COLUMNS_PER_QUERY, len(staged.names)))
-        all_counts = _count(connection, staged, columns)
-        for i, counts in zip(columns, all_counts, strict=True):
-            kind = staged.kinds[i] or _choose_kind(counts)
-            kind = "time" if kind == "text" and counts.present == counts.times > 0 else kind
-            _report(connection, staged, i, kind, counts)
-            meanings.append(Meaning(kind, has_nan=counts.not_numbers > 0))
-    return meanings
+    meanings: dict[int, Meaning] = {}
+    for columns in batch_columns(len(staged.names)):
+        numeric = [i for i in columns if staged.kinds[i] in (None, "number")]
+        for i, row in _ask(connection, staged, numeric, _count_numbers):
+            meaning = _read_numbers(connection, staged, i, NumberCounts(*row))
+            if meaning:
+                meanings[i] = meaning
+        for i in columns:
+            if staged.kinds[i] in ("boolean", "time"):
+                meanings[i] = Meaning(cast(ColumnKind, staged.kinds[i]))
+        textual = [i for i in columns if i not in meanings]
+        for i, row in _ask(connection, staged, textual, _count_texts):
+            meanings[i] = _read_text(connection, staged, i, *row)
+    return [meanings[i] for i in range(len(staged.names))]
 
 
 def write_table(
@@ -75,59 +86,95 @@ def _source(staged: Staged) -> str:
     return f"read_parquet({quote_text(staged.path)}, file_row_number=true)"
 
 
-def _as_number(i: int) -> str:
-    return NUMBER.format(c=f"CAST(c{i} AS VARCHAR)")
+def _ask(
+    connection: DuckDBPyConnection,
+    staged: Staged,
+    columns: Sequence[int],
+    ask: Callable[[str], list[str]],
+) -> Iterator[tuple[int, Sequence[Any]]]:
+    """The aggregates that `ask` names, for each of `columns`, in one query."""
+    if not columns:
+        return
+    parts = [ask(f"c{i}") for i in columns]
+    query = f"SELECT {', '.join(chain.from_iterable(parts))} FROM {_source(staged)}"
+    row = connection.execute(query).fetchall()[0]
+    width = len(parts[0])
+    for place, i in enumerate(columns):
+        yield i, row[place * width : (place + 1) * width]
 
 
-def _count(connection: DuckDBPyConnection, staged: Staged, columns: range) -> list[Counts]:
-    parts = [part for i in columns for part in _count_column(i, staged.kinds[i])]
-    row: Sequence[Any] = connection.execute(
-        f"SELECT {', '.join(parts)} FROM {_source(staged)}"
-    ).fetchall()[0]
-    width = len(parts) // len(columns)
-    return [Counts(*row[start : start + width]) for start in range(0, len(row), width)]
+# ---------------------------------------------------------------- numbers
 
 
-def _count_column(i: int, kind: ColumnKind | None) -> list[str]:
-    never, cell = "false", f"c{i}"
-    number = _as_number(i) if kind is None else f"TRY_CAST({cell} AS DOUBLE)"
-    numeric = kind in (None, "number")
-    textual = kind in (None, "text")
-    tests = [
-        f"{cell} IS NOT NULL",
-        f"({number}) IS NOT NULL" if numeric else never,
-        f"isinf({number})" if numeric else never,
-        f"isnan({number})" if numeric else never,
-        f"list_contains({BOOLEANS}, trim({cell}))" if kind is None else never,
-        TIME.format(c=f"trim({cell})") if textual else never,
-        f"contains({cell}, chr(0))" if textual else never,
+def _count_numbers(cell: str) -> list[str]:
+    number = f"TRY_CAST({cell} AS DOUBLE)"
+    return [
+        f"count({cell})",
+        f"count({number})",
+        f"min({number})",
+        f"max({number})",
+        f"coalesce(bool_or(contains({cell}::VARCHAR, '_')), false)",
     ]
+
+
+def _read_numbers(
+    connection: DuckDBPyConnection, staged: Staged, i: int, counts: NumberCounts
+) -> Meaning | None:
+    """None: this is a column of text."""
+    if counts.is_plain:
+        return Meaning("number")
+    cell = f"c{i}"
+    number = f"TRY_CAST({cell} AS DOUBLE)"
+    odd = f"{cell} IS NOT NULL AND ({number} IS NULL OR contains({cell}::VARCHAR, '_'))"
+    odds = _count(connection, staged, odd)
+    if staged.kinds[i] is None and not _are_few(odds, counts.present):
+        return None
+    _add(connection, staged, i, odd, odds, ("text in numbers", "not_a_number"))
+    infinite = f"isinf({number})"
+    infinities = _count(connection, staged, infinite)
+    _add(connection, staged, i, infinite, infinities, ("number too large", "not_finite"))
+    return Meaning("number", has_nan=counts.high is not None and isnan(counts.high))
+
+
+def _are_few(odd: int, present: int) -> bool:
+    return odd <= present // 2 and odd <= max(FEW, present // 10)
+
+
+def _count(connection: DuckDBPyConnection, staged: Staged, condition: str) -> int:
+    query = f"SELECT count(*) FROM {_source(staged)} WHERE {condition}"
+    return int(connection.execute(query).fetchall()[0][0])
+
+
+# ---------------------------------------------------------------- text
+
+
+def _count_texts(cell: str) -> list[str]:
     # FILTER would say the same, in a time that grows with the square of the columns.
-    return [f"count(CASE WHEN {test} THEN 1 END)" for test in tests]
+    tests = [
+        f"list_contains({BOOLEANS}, trim({cell}))",
+        f"trim({cell}) LIKE '____-__-__%' AND TRY_CAST(trim({cell}) AS TIMESTAMP) IS NOT NULL",
+        f"contains({cell}, chr(0))",
+    ]
+    return [f"count({cell})", *[f"count(CASE WHEN {test} THEN 1 END)" for test in tests]]
 
 
-def _choose_kind(counts: Counts) -> ColumnKind:
-    odd = counts.present - counts.numbers
-    if counts.present == counts.booleans > 0:
-        return "boolean"
-    if odd == 0 or (odd <= counts.present // 2 and odd <= max(FEW, counts.present // 10)):
-        return "number"
-    return "text"
+def _read_text(
+    connection: DuckDBPyConnection,
+    staged: Staged,
+    i: int,
+    present: int,
+    booleans: int,
+    times: int,
+    with_nul: int,
+) -> Meaning:
+    nul = f"contains(c{i}, chr(0))"
+    _add(connection, staged, i, nul, with_nul, ("a NUL character", "nul_character"))
+    if staged.kinds[i] is None and present == booleans > 0:
+        return Meaning("boolean")
+    return Meaning("time" if present == times > 0 else "text")
 
 
-def _report(
-    connection: DuckDBPyConnection, staged: Staged, i: int, kind: ColumnKind, counts: Counts
-) -> None:
-    cell, number = f"c{i}", _as_number(i)
-    if kind == "number":
-        odd = counts.present - counts.numbers
-        wrong = f"{cell} IS NOT NULL AND ({number}) IS NULL"
-        _add(connection, staged, i, wrong, odd, ("text in numbers", "not_a_number"))
-        infinite = f"isinf({number})"
-        _add(connection, staged, i, infinite, counts.infinite, ("number too large", "not_finite"))
-    elif kind == "text":
-        nul = f"contains({cell}, chr(0))"
-        _add(connection, staged, i, nul, counts.with_nul, ("a NUL character", "nul_character"))
+# ---------------------------------------------------------------- what is wrong
 
 
 def _add(

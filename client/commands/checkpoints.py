@@ -16,7 +16,7 @@ CheckpointId = Annotated[
 ]
 
 app = typer.Typer(no_args_is_help=True, help="Saved states of a job, and bundles made of them.")
-SUFFIXES = {"bundle": ".zip", "safetensors": ".safetensors", "onnx": ".onnx"}
+SUFFIXES = {"bundle": ".zip", "safetensors": ".safetensors"}
 
 
 @app.command("list")
@@ -68,7 +68,7 @@ def download_checkpoint(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file or a folder.")] = (
         None
     ),
-    format: Annotated[str, typer.Option(help="bundle, safetensors or onnx.")] = "bundle",
+    format: Annotated[str, typer.Option(help="bundle or safetensors.")] = "bundle",
     as_json: AsJson = False,
 ) -> None:
     """Download a checkpoint, verified. An interrupted download goes on where it stopped."""

@@ -12,14 +12,18 @@ import signal
 import statistics
 import sys
 import tempfile
+import threading
 import time
+import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from client import ApiError, ConnectionFailed
 from tests.chaos.invariants import Truth, find_violations
 from tests.e2e import jobs
 from tests.e2e.conftest import Stack, start_stack, stop_stack, wait_until
@@ -29,6 +33,7 @@ POINTS = (
     "api.before_commit",
     "api.after_commit",
     "dispatch.before_send",
+    "reap.before_commit",
     "claim.before_commit",
     "supervisor.after_claim",
     "supervisor.before_launch",
@@ -47,6 +52,11 @@ POINTS = (
     "checkpoint.after_rename",
     "checkpoint.before_report",
 )
+# What has to happen first, so that a point is reached at all.
+TRIGGERS = {
+    "dispatch.before_send": ("child.start", "kill"),  # the wake-up of a retry is the reconciler's
+    "reap.before_commit": ("supervisor.after_claim", "kill"),
+}
 MODES = ("kill", "term", "raise", "freeze")
 FAULTY_SETTINGS = {
     "lease_seconds": str(LEASE_SECONDS),
@@ -118,10 +128,13 @@ class Matrix:
         calm = self.calm_weights(case.seed)
         order = self.faults / case.point
         order.write_text(case.mode)
+        if case.point in TRIGGERS:
+            point, mode = TRIGGERS[case.point]
+            (self.faults / point).write_text(mode)
         try:
-            job_id = self.stack.client.jobs.create(self.make_spec(case.seed))["id"]
             if case.mode == "freeze":
-                self._thaw_after_the_lease(order, job_id)
+                threading.Thread(target=self._thaw_after_the_lease, args=[order]).start()
+            job_id = self._submit(self.make_spec(case.seed))
             self.stack.client.jobs.wait(job_id, timeout=120)
         except Exception as error:  # a case that breaks the harness is a finding, not the end
             case.violations.append(f"{type(error).__name__}: {error}")
@@ -130,20 +143,30 @@ class Matrix:
             case.fired = not order.exists()
             order.unlink(missing_ok=True)
         case.violations += self._check(job_id, calm)
-        case.recovery_seconds = self._recovery_seconds(job_id)
+        if case.fired:
+            case.recovery_seconds = self._recovery_seconds(job_id, order)
         return case
 
-    def _thaw_after_the_lease(self, order: Path, job_id: str) -> None:
+    def _submit(self, spec: dict[str, Any]) -> str:
+        """As a careful client does: with one key, until there is an answer."""
+        key = uuid.uuid4().hex
+
+        def try_it() -> str | None:
+            try:
+                return self.stack.client.jobs.create(spec, idempotency_key=key)["id"]
+            except (ApiError, ConnectionFailed):
+                return None
+
+        return wait_until(try_it, "the job is submitted")
+
+    def _thaw_after_the_lease(self, order: Path) -> None:
         """Wait until the frozen process has lost its job, then let it go on as a zombie."""
-        ended = ("succeeded", "failed", "cancelled")
-        wait_until(
-            lambda: not order.exists() or self.stack.client.jobs.get(job_id)["status"] in ended,
-            "the fault fires",
-        )
+        wait_until(lambda: not order.exists(), "the fault fires or the case ends")
         time.sleep(LEASE_SECONDS + 1.5)
         for process in psutil.Process(self.stack.process.pid).children(recursive=True):
-            if process.status() == psutil.STATUS_STOPPED:
-                process.send_signal(signal.SIGCONT)
+            with suppress(psutil.NoSuchProcess):
+                if process.status() == psutil.STATUS_STOPPED:
+                    process.send_signal(signal.SIGCONT)
 
     def _check(self, job_id: str, calm: bytes) -> list[str]:
         truth = Truth(self.stack)
@@ -155,19 +178,20 @@ class Matrix:
             found.append("its weights differ from the calm run's")
         return found
 
-    def _recovery_seconds(self, job_id: str) -> float | None:
-        """From the last sign of the first attempt to the first of the second."""
+    def _recovery_seconds(self, job_id: str, order: Path) -> float | None:
+        """From the fault to the next start of an attempt; None when none was needed."""
+        fired = order.with_name(f"{order.name}.fired")
         truth = Truth(self.stack)
         try:
             rows = truth.query(
-                "SELECT extract(epoch FROM min(time) FILTER (WHERE attempt = 2)"
-                " - max(time) FILTER (WHERE attempt = 1 AND type <> 'state'))"
-                " FROM events WHERE job_id = %s",
+                "SELECT extract(epoch FROM min(time)) FROM events WHERE job_id = %s"
+                " AND time > to_timestamp(%s) AND data->>'phase' = 'preparing'",
                 job_id,
+                fired.stat().st_ctime,  # a rename sets it
             )
         finally:
             truth.close()
-        return None if rows[0][0] is None else float(rows[0][0])
+        return None if rows[0][0] is None else float(rows[0][0]) - fired.stat().st_ctime
 
 
 def list_cases(points: tuple[str, ...], seeds: int) -> Iterator[Case]:

@@ -158,3 +158,18 @@ def test_status_says_what_is_wrong(server: ScriptedServer, run: Any) -> None:
     assert result.exit_code == 1
     assert "redis        ConnectionError" in result.stdout
     assert len(server.seen) == 1
+
+
+def test_a_retry_from_a_checkpoint(server: ScriptedServer, run: Any) -> None:
+    server.script = [answer(202, make_job(status="queued"))]
+    assert run("jobs", "retry", ID, "--from", "last").stdout == f"{ID} queued\n"
+    assert json.loads(server.seen[0].body) == {"from": "last"}
+    assert run("jobs", "retry", ID, "--from", "middle").exit_code == 2
+
+
+def test_checkpoints_are_pinned_and_unpinned(server: ScriptedServer, run: Any) -> None:
+    checkpoint = "ckpt_" + "0" * 32
+    server.script = [answer(200, {"id": checkpoint, "pinned": True})]
+    assert run("checkpoints", "pin", checkpoint).stdout == f"{checkpoint} pinned\n"
+    server.script = [answer(200, {"id": checkpoint, "pinned": False})]
+    assert run("checkpoints", "unpin", checkpoint).stdout == f"{checkpoint} not pinned\n"

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import socket
 from pathlib import Path
 
@@ -169,3 +170,20 @@ def test_an_upload_that_was_stored_differently_is_an_error(
     server.script = [answer(201, {"id": "ds_1", "sha256": "0" * 64})]
     with pytest.raises(DigestMismatch, match="ds_1"):
         client.datasets.upload(path)
+
+
+def test_a_retry_says_where_to_begin(server: ScriptedServer, client: Trainsmith) -> None:
+    server.script = [answer(202, JOB)]
+    client.jobs.retry("job_1")
+    client.jobs.retry("job_1", "best")
+    assert [json.loads(seen.body) for seen in server.seen] == [
+        {"from": "scratch"},
+        {"from": "best"},
+    ]
+    assert server.seen[0].path == "/v1/jobs/job_1/retry"
+
+
+def test_pinning_is_repeated_safely(server: ScriptedServer, client: Trainsmith) -> None:
+    server.script = [answer(503), answer(200, {"id": "ckpt_1", "pinned": True})]
+    assert client.checkpoints.pin("ckpt_1")["pinned"]
+    assert [seen.path for seen in server.seen] == ["/v1/checkpoints/ckpt_1/pin"] * 2

@@ -137,6 +137,7 @@ def test_missing_targets_are_counted_and_may_be_dropped() -> None:
     [
         (category("species", "x"), {"type": "logistic"}, "nothing to learn"),
         (number("species", distinct=1), LINEAR, "nothing to learn"),
+        (number("species", distinct=1), LINEAR, "choose another target, or upload rows with"),
         (category("species", "x", "y"), LINEAR, "use logistic or mlp"),
         (category("species", "x", "y"), {"type": "mlp", "task": "regression"}, "model.task"),
         (number("species"), {"type": "logistic"}, "fractional values"),

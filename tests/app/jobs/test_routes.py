@@ -14,6 +14,18 @@ from app.storage import get_path, job_key
 from tests.factories import Account, claim_job, job_body, make_account, make_dataset
 
 Create = Callable[..., dict[str, Any]]
+EVALUATION = {  # as the engine makes it
+    "task": "classification",
+    "checkpoint_step": 120,
+    "monitor": "validation/loss",
+    "validation": {"loss": 0.2, "accuracy": 0.9},
+    "test": {"loss": 0.3, "accuracy": 0.8},
+    "rows": {"train": 120, "validation": 15, "test": 15},
+    "classes": ["x", "y"],
+    "confusion_matrix": [[7, 1], [2, 5]],
+    "baseline": {"kind": "majority_class", "loss": 0.7, "accuracy": 0.5},
+    "warnings": [],
+}
 
 
 @pytest.fixture
@@ -40,7 +52,7 @@ def finish_job(reason: Reason | None = None) -> str:
     lease = claim_job()
     with transaction() as session:
         if reason is None:
-            lifecycle.succeed(session, lease, {"metrics": {"accuracy": 0.9}})
+            lifecycle.succeed(session, lease, EVALUATION)
         else:
             lifecycle.fail(session, lease, reason, {"message": "no"}, retry=False)
     return lease.job_id
@@ -57,6 +69,7 @@ def test_a_created_job_is_queued_with_every_default_filled_in(
     assert answer.status_code == 201
     assert answer.headers["Location"] == f"/v1/jobs/{job['id']}"
     assert (job["status"], job["queue_position"], job["attempt"]) == ("queued", 1, 0)
+    assert job["waiting_for"] == "a free worker"
     assert job["spec"]["dataset"]["inputs"] == ["length", "width", "color"]
     assert job["spec"]["dataset"]["split"]["stratify"] is True
     assert job["spec"]["training"]["loss"] == {"type": "binary_cross_entropy"}
@@ -340,4 +353,16 @@ def test_an_evaluation_is_there_once_the_job_has_one(client: TestClient, create:
     assert answer.status_code == 404
     assert "queued" in answer.json()["detail"]
     finish_job()
-    assert client.get(path).json() == {"metrics": {"accuracy": 0.9}}
+    assert client.get(path).json() == EVALUATION
+
+
+def test_a_job_shows_the_figures_of_its_evaluation_but_not_its_tables(
+    client: TestClient, create: Create
+) -> None:
+    path = f"/v1/jobs/{create()['id']}"
+    assert client.get(path).json()["evaluation"] is None
+    finish_job()
+    shown = client.get(path).json()["evaluation"]
+    for name in ("task", "checkpoint_step", "monitor", "validation", "test", "baseline", "rows"):
+        assert shown[name] == EVALUATION[name]
+    assert "confusion_matrix" not in shown

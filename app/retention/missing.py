@@ -1,0 +1,53 @@
+"""Rows whose files are gone or are not what they were."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Select, select
+
+from app.checkpoints.tables import Checkpoint
+from app.datasets.tables import Dataset
+from app.retention.orphans import BATCH, read
+from app.storage import dataset_key, get_path
+
+TABLE = "table.parquet"
+
+
+def find_missing(verify: bool) -> Iterator[str]:
+    """Ids of checkpoints and datasets whose files are gone or cut short. With `verify` every byte
+    of a checkpoint is read, and held against its digest."""
+    for id, path, files in _read_all(select(Checkpoint.id, Checkpoint.path, Checkpoint.files)):
+        folder = get_path(path)
+        sound = all(_is_sound(folder / name, facts, verify) for name, facts in files.items())
+        if not sound and read(select(Checkpoint.id).where(Checkpoint.id == id)):
+            yield id  # and not one that has gone since its row was read
+    listed = select(Dataset.id).where(Dataset.deleted_at.is_(None))
+    for (id,) in _read_all(listed):
+        if not (get_path(dataset_key(id)) / TABLE).is_file() and read(
+            listed.where(Dataset.id == id)
+        ):
+            yield id
+
+
+def _read_all(query: Select[*tuple[Any, ...]]) -> Iterator[Any]:
+    """Rows by their first column, an id, a batch at a time."""
+    (id, *_) = query.selected_columns
+    rows = read(query.order_by(id).limit(BATCH))
+    while rows:
+        yield from rows
+        rows = read(query.where(id > rows[-1][0]).order_by(id).limit(BATCH))
+
+
+def _is_sound(path: Path, facts: dict[str, Any], verify: bool) -> bool:
+    try:
+        if path.stat().st_size != facts["size_bytes"]:
+            return False
+        if not verify:
+            return True
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return False
+    return bool(found == facts["sha256"])
