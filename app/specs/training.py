@@ -9,31 +9,77 @@ from app.specs.losses import LossSpec
 from app.specs.optimizers import AdamSpec, OptimizerSpec
 from app.specs.schedules import ConstantSpec, ScheduleSpec
 
-MetricName = Literal["accuracy", "f1", "precision", "recall", "roc_auc", "r2", "mae", "mse", "rmse"]
-REGRESSION_METRICS: tuple[MetricName, ...] = ("r2", "mae", "mse", "rmse")
-CLASSIFICATION_METRICS: tuple[MetricName, ...] = (
+MetricName = Literal[
     "accuracy",
+    "balanced_accuracy",
     "f1",
     "precision",
     "recall",
     "roc_auc",
+    "pr_auc",
+    "log_loss",
+    "brier",
+    "calibration_error",
+    "r2",
+    "mae",
+    "mse",
+    "rmse",
+    "median_absolute_error",
+    "mape",
+]
+REGRESSION_METRICS: tuple[MetricName, ...] = (
+    "r2",
+    "mae",
+    "mse",
+    "rmse",
+    "median_absolute_error",
+    "mape",
+)
+CLASSIFICATION_METRICS: tuple[MetricName, ...] = (
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "precision",
+    "recall",
+    "roc_auc",
+    "pr_auc",
+    "log_loss",
+    "brier",
+    "calibration_error",
 )
 DEFAULT_METRICS: dict[str, list[MetricName]] = {
     "regression": ["r2", "mae", "rmse"],
     "classification": ["accuracy", "f1"],
 }
-LOWER_IS_BETTER = ("loss", "mae", "mse", "rmse")
+LOWER_IS_BETTER = (
+    "loss",
+    "log_loss",
+    "brier",
+    "calibration_error",
+    "mae",
+    "mse",
+    "rmse",
+    "median_absolute_error",
+    "mape",
+)
 Monitor = Literal[
     "validation/loss",
     "validation/accuracy",
     "validation/f1",
     "validation/precision",
     "validation/recall",
+    "validation/balanced_accuracy",
     "validation/roc_auc",
+    "validation/pr_auc",
+    "validation/log_loss",
+    "validation/brier",
+    "validation/calibration_error",
     "validation/r2",
     "validation/mae",
     "validation/mse",
     "validation/rmse",
+    "validation/median_absolute_error",
+    "validation/mape",
 ]
 
 

@@ -2,6 +2,8 @@
 
 import copy
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -24,6 +26,7 @@ def evaluate(trainer: Trainer, data: Prepared, test: Scorer | None) -> Evaluatio
         trainer.log.add_scores("test", trainer.step, tested)
         trainer.log.report()
     measured = test or trainer.validation
+    matrix = test.confuse(model) if test else None
     return {
         "task": "classification" if data.classes else "regression",
         "checkpoint_step": step,
@@ -36,10 +39,32 @@ def evaluate(trainer: Trainer, data: Prepared, test: Scorer | None) -> Evaluatio
             "test": len(data.test),
         },
         "classes": list(data.classes),
-        "confusion_matrix": test.confuse(model) if test else None,
+        "confusion_matrix": matrix,
+        "per_class": describe_classes(data.classes, matrix) if matrix else None,
         "baseline": describe_baseline(measured, data.train) if measured else None,
         "warnings": trainer.warnings.messages,
     }
+
+
+def describe_classes(classes: Sequence[str], matrix: list[list[int]]) -> list[dict[str, Any]]:
+    """Null where undefined: a precision of what is never predicted, a recall of what never occurs.
+
+    Rows of classes unseen in training are in no cell of the matrix.
+    """
+    table = []
+    for number, name in enumerate(classes):
+        right, support = matrix[number][number], sum(matrix[number])
+        predicted = sum(row[number] for row in matrix)
+        table.append(
+            {
+                "class": name,
+                "precision": right / predicted if predicted else None,
+                "recall": right / support if support else None,
+                "f1": 2 * right / (support + predicted) if support + predicted else None,
+                "support": support,
+            }
+        )
+    return table
 
 
 def choose_model(trainer: Trainer) -> tuple[nn.Module, int]:

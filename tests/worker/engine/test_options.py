@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from app.specs.training import CLASSIFICATION_METRICS, REGRESSION_METRICS
 from tests.worker.conftest import REGRESSION, Recorder, make_rows, make_spec
 from worker.engine.average import Average
 from worker.engine.errors import DataError, UserError
@@ -118,3 +119,20 @@ def test_the_baseline_of_a_quantile_is_that_quantile(ask: Ask) -> None:
     evaluation, _, _ = train(ask(make_spec(**parts), make_rows(200, classify=False)))
     assert evaluation["baseline"]["kind"] == "quantile"
     assert evaluation["test"]["loss"] < evaluation["baseline"]["loss"]
+
+
+def test_every_metric_is_measured_and_each_class_described(ask: Ask) -> None:
+    spec = make_spec(training=make_training(), evaluation={"metrics": list(CLASSIFICATION_METRICS)})
+    evaluation, _, recorder = train(ask(spec))
+    assert set(evaluation["test"]) == {"loss", *CLASSIFICATION_METRICS}
+    assert set(evaluation["baseline"]) == {"kind", "loss", *CLASSIFICATION_METRICS}
+    table, matrix = evaluation["per_class"], evaluation["confusion_matrix"]
+    assert [row["class"] for row in table] == evaluation["classes"] == ["c0", "c1", "c2"]
+    assert [row["support"] for row in table] == [sum(row) for row in matrix]
+    recalls = [row["recall"] for row in table]
+    assert sum(recalls) / 3 == pytest.approx(evaluation["test"]["balanced_accuracy"])
+    assert recorder.warnings == ""
+    parts = {**REGRESSION, "evaluation": {"metrics": list(REGRESSION_METRICS)}}
+    evaluation, _, _ = train(ask(make_spec(**parts), make_rows(classify=False)))
+    assert set(evaluation["test"]) == {"loss", *REGRESSION_METRICS}
+    assert evaluation["per_class"] is None

@@ -342,12 +342,45 @@ def test_classification_metrics_match_scikit_learn(name: Any, classes: int) -> N
         ("mae", sk.mean_absolute_error),
         ("mse", sk.mean_squared_error),
         ("rmse", sk.root_mean_squared_error),
+        ("median_absolute_error", sk.median_absolute_error),
+        ("mape", sk.mean_absolute_percentage_error),
     ],
 )
 def test_regression_metrics_match_scikit_learn(name: Any, reference: Any) -> None:
     outputs, targets = random_tensor(30).double(), random_tensor(30, seed=1).double()
     score = registry.find_metric(name)(outputs, targets).item()
     assert score == pytest.approx(reference(targets, outputs))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_scores_of_probabilities_match_scikit_learn(classes: int) -> None:
+    shares = random_tensor(40, classes).double().softmax(1)
+    targets = torch.arange(40) % classes
+    binary, truth = classes == 2, F.one_hot(targets, classes)
+    scores = shares[:, 1] if binary else shares
+    areas = sk.average_precision_score(targets if binary else truth, scores)
+    expected = {
+        "pr_auc": areas,
+        "log_loss": sk.log_loss(targets, shares),
+        "balanced_accuracy": sk.balanced_accuracy_score(targets, shares.argmax(1)),
+        "brier": sk.brier_score_loss(targets, scores)
+        if binary
+        else (shares - truth).square().sum(1).mean(),
+    }
+    for name, value in expected.items():
+        assert registry.find_metric(name)(shares, targets).item() == pytest.approx(float(value))
+
+
+def test_the_calibration_error_is_the_gap_in_each_bin() -> None:
+    sure = torch.tensor([[0.9, 0.1]] * 10)  # right in 6 of 10: a gap of 0.3
+    unsure = torch.tensor([[0.45, 0.55]] * 10)  # right in 5 of 10: a gap of 0.05
+    targets = torch.tensor([0] * 6 + [1] * 4 + [0, 1] * 5)
+    error = registry.find_metric("calibration_error")(torch.cat([sure, unsure]), targets)
+    assert error.item() == pytest.approx(0.175)
+
+
+def test_a_percentage_of_nothing_is_undefined() -> None:
+    assert registry.find_metric("mape")(random_tensor(4), torch.tensor([1.0, 0, 2, 3])).isnan()
 
 
 def test_r2_of_targets_that_do_not_vary_is_undefined() -> None:
