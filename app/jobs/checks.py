@@ -19,6 +19,7 @@ from app.specs.models import Task
 
 MAX_CLASSES = 10_000
 MAX_WIDTH = 100_000  # numbers per row, once categories are encoded
+MAX_EXPLAINED = 1000  # columns: each is scored several times
 MAX_AUTO_CLASSES = 20  # whole numbers with more distinct values are predicted as numbers
 UNUSABLE = ("text", "time")
 
@@ -67,6 +68,7 @@ def resolve(spec: JobSpec, dataset: Dataset, test_dataset: Dataset | None) -> Pl
     test_rows = None if test is None else test.rows - test.columns[target.name].missing
     rows = count_rows(resolved, table.rows - target.missing, test_rows)
     check_rows(found, resolved, rows)
+    check_importance(found, resolved, rows, len(inputs))
     found.stop()
     width = count_width(inputs)
     parameters = resolved.model.parameter_count(width, count_outputs(resolved, target.distinct))
@@ -236,3 +238,13 @@ def check_rows(found: Findings, spec: JobSpec, rows: Rows) -> None:
             f"validation and {rows.test} for testing: too few for {' and '.join(short)}; add rows, "
             "or set split.validation or split.test to 0 or to a larger share",
         )
+
+
+def check_importance(found: Findings, spec: JobSpec, rows: Rows, columns: int) -> None:
+    loc: Loc = ["evaluation", "importance"]
+    if spec.evaluation.importance is None:
+        return
+    if rows.test + rows.validation == 0:
+        found.refuse(loc, "it is measured on test or validation rows; set split.test")
+    if columns > MAX_EXPLAINED:
+        found.refuse(loc, f"{columns} input columns are too many; at most {MAX_EXPLAINED} fit")

@@ -156,6 +156,10 @@ class EvaluationSpec(Spec):
     metrics: list[MetricName] | None = Field(
         default=None, min_length=1, max_length=20, description="Unset: the usual ones of the task."
     )
+    importance: Literal["permutation"] | None = Field(
+        default=None,
+        description="permutation: how much worse the scores are once a column is shuffled.",
+    )
 
 
 class CheckpointsSpec(Spec):

@@ -10,6 +10,7 @@ from torch import nn
 from worker.data.prepare import Prepared
 from worker.engine.errors import NonFiniteLoss
 from worker.engine.evaluate import Evaluation, Scorer, describe_baseline
+from worker.engine.importance import measure_importance
 from worker.engine.trainer import Trainer, refuse_broken
 from worker.engine.trainlog import TAME
 
@@ -42,8 +43,17 @@ def evaluate(trainer: Trainer, data: Prepared, test: Scorer | None) -> Evaluatio
         "confusion_matrix": matrix,
         "per_class": describe_classes(data.classes, matrix) if matrix else None,
         "baseline": describe_baseline(measured, data.train) if measured else None,
+        "importance": explain(trainer, model, measured, data) if measured else None,
         "warnings": trainer.warnings.messages,
     }
+
+
+def explain(
+    trainer: Trainer, model: nn.Module, scorer: Scorer, data: Prepared
+) -> dict[str, Any] | None:
+    if trainer.spec.evaluation.importance is None:
+        return None
+    return measure_importance(model, scorer, data.features, trainer.spec.training.seed)
 
 
 def describe_classes(classes: Sequence[str], matrix: list[list[int]]) -> list[dict[str, Any]]:

@@ -195,6 +195,15 @@ def test_two_class_loss_needs_two_classes() -> None:
     assert "3 classes" in message
 
 
+def test_importance_needs_rows_to_be_measured_on() -> None:
+    asked = {"importance": "permutation"}
+    nothing = {"split": {"validation": 0.0, "test": 0.0}}
+    loc, message = error_of(evaluation=asked, dataset=nothing)
+    assert loc == "evaluation.importance"
+    assert "set split.test" in message
+    assert plan(evaluation=asked)
+
+
 @pytest.mark.parametrize(
     ("target", "model", "training", "part"),
     [

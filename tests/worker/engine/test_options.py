@@ -136,3 +136,20 @@ def test_every_metric_is_measured_and_each_class_described(ask: Ask) -> None:
     evaluation, _, _ = train(ask(make_spec(**parts), make_rows(classify=False)))
     assert set(evaluation["test"]) == {"loss", *REGRESSION_METRICS}
     assert evaluation["per_class"] is None
+
+
+def test_importance_names_the_columns_that_matter_and_is_seeded(ask: Ask) -> None:
+    """y is a - 2b + 3 * kind; c says nothing."""
+    adam = {"type": "adam", "lr": 0.05}
+    parts = {**REGRESSION, "evaluation": {"metrics": ["r2"], "importance": "permutation"}}
+    parts["training"] = {"epochs": 60, "optimizer": adam, "loss": {"type": "mse"}}
+    spec = make_spec(**parts)
+    first, second = (
+        train(ask(spec, make_rows(200, classify=False)))[0]["importance"] for _ in range(2)
+    )
+    assert first == second
+    assert first["part"] == "test"
+    assert [each["column"] for each in first["columns"]] == ["b", "a", "kind", "c"]
+    changes = {each["column"]: each["change"] for each in first["columns"]}
+    assert changes["b"]["r2"]["mean"] < -1
+    assert abs(changes["c"]["r2"]["mean"]) < 0.01
