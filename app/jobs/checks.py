@@ -13,6 +13,7 @@ from app.errors import FieldError
 from app.jobs.defaults import fill
 from app.jobs.findings import Findings, Loc
 from app.jobs.sizes import Rows, count_outputs, count_rows, count_width, refuse_oversize
+from app.jobs.splits import check_split
 from app.specs import JobSpec
 from app.specs.columns import Column
 from app.specs.models import Task
@@ -56,6 +57,7 @@ def resolve(spec: JobSpec, dataset: Dataset, test_dataset: Dataset | None) -> Pl
     if target is None:
         found.refuse(["dataset", "target"], _absent(spec.dataset.target, table.columns))
     inputs = find_inputs(found, spec, table)
+    check_split(found, spec, table.columns)
     found.stop()
     assert target is not None
     task = find_task(spec, target)
@@ -66,7 +68,8 @@ def resolve(spec: JobSpec, dataset: Dataset, test_dataset: Dataset | None) -> Pl
     found.stop()
     resolved = fill(found, spec, target, task, [column.name for column in inputs])
     test_rows = None if test is None else test.rows - test.columns[target.name].missing
-    rows = count_rows(resolved, table.rows - target.missing, test_rows)
+    column = table.columns.get(resolved.dataset.split.column or "")
+    rows = count_rows(resolved, table.rows - target.missing, test_rows, column)
     check_rows(found, resolved, rows)
     check_importance(found, resolved, rows, len(inputs))
     found.stop()
@@ -93,7 +96,8 @@ def _quote(names: Sequence[str]) -> str:
 def find_inputs(found: Findings, spec: JobSpec, table: Table) -> list[Column]:
     """The input columns in order; where none are listed, all but the target."""
     listed = spec.dataset.inputs
-    names = listed or [name for name in table.columns if name != spec.dataset.target]
+    aside = (spec.dataset.target, spec.dataset.split.column)
+    names = listed or [name for name in table.columns if name not in aside]
     if not names:
         found.refuse(["dataset"], "the dataset has no column besides the target")
     for i, name in enumerate(names):

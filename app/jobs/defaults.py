@@ -25,12 +25,11 @@ from app.specs.training import (
 def fill(found: Findings, spec: JobSpec, target: Column, task: Task, inputs: list[str]) -> JobSpec:
     test = spec.dataset.split.test
     if test is None:
-        test = 0.0 if spec.dataset.test_id else 0.1
+        test = 0.0 if spec.dataset.test_id or spec.dataset.split.by == "column" else 0.1
     split = spec.dataset.split.model_copy(update={"test": test})
     check_class_weights(found, spec, target, task)
-    stratify = choose_stratify(
-        found, split.stratify, target, task, 1 + (test > 0) + (split.validation > 0)
-    )
+    parts = 1 + (test > 0) + (split.validation > 0)
+    stratify = split.by == "random" and choose_stratify(found, split.stratify, target, task, parts)
     split = split.model_copy(update={"stratify": stratify})
     dataset = spec.dataset.model_copy(update={"inputs": inputs, "split": split})
     model = spec.model.model_copy(update={"task": task} if spec.model.type == "mlp" else {})

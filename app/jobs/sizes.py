@@ -19,9 +19,21 @@ class Rows:
     test: int
 
 
-def count_rows(spec: JobSpec, usable: int, test_usable: int | None) -> Rows:
-    """As the worker divides them: a part that is asked for is never empty."""
+def count_rows(spec: JobSpec, usable: int, test_usable: int | None, column: Column | None) -> Rows:
+    """As the worker divides them: a part that is asked for is never empty.
+
+    Where the split looks at `column`, up to whole groups and to rows without a target.
+    """
     split = spec.dataset.split
+    if split.by == "column" and column is not None:
+        found = dict(column.values)
+        held_out, tested = found.get("validation", 0), found.get("test", 0)
+        return Rows(
+            usable,
+            max(0, usable - held_out - tested),
+            held_out,
+            tested if test_usable is None else test_usable,
+        )
     validation, test = _share(usable, split.validation), _share(usable, split.test or 0)
     train = max(0, usable - validation - test)
     return Rows(usable, train, validation, test if test_usable is None else test_usable)

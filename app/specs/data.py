@@ -18,11 +18,28 @@ class SplitSpec(Spec):
         default=None,
         description="Share of rows measured once, at the end. Unset: 0.1, or 0 with `test_id`.",
     )
-    by: Literal["random"] = "random"
+    by: Literal["random", "group", "time", "column"] = Field(
+        default="random",
+        description="group: rows with the same value of `column` stay together. time: the latest "
+        "rows by `column` are tested on. column: it says train, validation or test itself.",
+    )
+    column: ColumnName | None = Field(default=None, description="What `by` looks at.")
     stratify: bool | None = Field(
         default=None, description="Keep class shares equal. Unset: yes for classification."
     )
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _names_its_column(self) -> "SplitSpec":
+        if (self.by == "random") != (self.column is None):
+            raise ValueError(
+                f"by {self.by!r} looks at no column; leave column out"
+                if self.by == "random"
+                else f"by {self.by!r} needs a column"
+            )
+        if self.by != "random" and self.stratify:
+            raise ValueError("only a random split can be stratified")
+        return self
 
     @model_validator(mode="after")
     def _leaves_training_rows(self) -> "SplitSpec":

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from app.specs.data import ColumnKind
+from worker.data.divide import read_times, split_by_column, split_by_group, split_by_time
 from worker.data.features import (
     ClassTarget,
     CountTarget,
@@ -62,7 +63,7 @@ class Prepared:
 
 def prepare(request: Request, warnings: Warnings) -> Prepared:
     kinds = choose_columns(request)
-    columns = load(request, kinds, warnings)
+    columns = load(request, kinds | choose_split_column(request), warnings)
     split = split_columns(request, columns)
     parts = {
         "validation": take_rows(columns, split.validation),
@@ -87,7 +88,7 @@ def choose_columns(request: Request) -> dict[str, ColumnKind]:
     """The inputs and, last, the target, each with the kind it is read as."""
     data = request.spec.dataset
     kinds = {column.name: column.kind for column in request.dataset.columns}
-    inputs = data.inputs or [name for name in kinds if name != data.target]
+    inputs = data.inputs or [name for name in kinds if name not in (data.target, data.split.column)]
     refuse_absent([*inputs, data.target], list(kinds))
     for name in inputs:
         if kinds[name] in ("text", "time"):
@@ -101,6 +102,15 @@ def choose_columns(request: Request) -> dict[str, ColumnKind]:
             hint="Choose a classification model, such as logistic, or another target.",
         )
     return {**{name: kinds[name] for name in inputs}, data.target: kinds[data.target]}
+
+
+def choose_split_column(request: Request) -> dict[str, ColumnKind]:
+    name = request.spec.dataset.split.column
+    if name is None:
+        return {}
+    kinds = {column.name: column.kind for column in request.dataset.columns}
+    refuse_absent([name], list(kinds))
+    return {name: kinds[name]}
 
 
 def load(request: Request, kinds: dict[str, ColumnKind], warnings: Warnings) -> Columns:
@@ -152,10 +162,7 @@ def split_columns(request: Request, columns: Columns) -> Split:
             "dataset.split.test and dataset.test_id both say what to test on.",
             hint="Leave one of them out.",
         )
-    stratify = classify and data.split.stratify is not False
-    split = split_rows(
-        rows, data.split.validation, test, data.split.seed, labels if stratify else None
-    )
+    split = divide(request, columns, test, labels)
     if len(split.train) < 2:
         raise DataError(
             f"{rows} rows leave {len(split.train)} for training on {data.target!r}; "
@@ -169,6 +176,24 @@ def split_columns(request: Request, columns: Columns) -> Split:
             hint="Bring rows of at least two classes, or choose another target.",
         )
     return split
+
+
+def divide(request: Request, columns: Columns, test: float, labels: list[str] | None) -> Split:
+    spec = request.spec.dataset.split
+    if spec.column is None:
+        chosen = labels if spec.stratify is not False else None
+        return split_rows(count_rows(columns), spec.validation, test, spec.seed, chosen)
+    values = columns[spec.column]
+    if missing := find_missing(values):
+        raise DataError(
+            f"Column {spec.column!r} is missing in {len(missing)} rows, and the split looks at it.",
+            hint="Fill it in, or divide the rows otherwise: dataset.split.by.",
+        )
+    if spec.by == "group":
+        return split_by_group(to_labels(values), spec.validation, test, spec.seed)
+    if spec.by == "time":
+        return split_by_time(read_times(values, spec.column), spec.validation, test)
+    return split_by_column(to_labels(values), spec.column)
 
 
 def to_labels(values: RawColumn) -> list[str]:

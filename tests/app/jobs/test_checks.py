@@ -195,6 +195,38 @@ def test_two_class_loss_needs_two_classes() -> None:
     assert "3 classes" in message
 
 
+@pytest.mark.parametrize(
+    ("column", "by", "part"),
+    [
+        (category("k", "x", "y"), "group", "2 groups for 3 parts"),
+        (category("k", "x", "y", "z"), "time", "no order in time"),
+        (category("k", "train", "x"), "column", "holds 'x'"),
+        (number("k", missing=3), "time", "missing in 3 rows"),
+        (number("other"), "group", "no column 'k'"),
+    ],
+)
+def test_a_split_that_its_column_cannot_make_is_refused(column: Column, by: str, part: str) -> None:
+    split = {"split": {"by": by, "column": "k"}}
+    loc, message = error_of(*flower_columns(), column, dataset=split)
+    assert loc == "dataset.split.column"
+    assert part in message
+
+
+def test_the_column_of_a_split_is_no_input_and_counts_its_own_rows() -> None:
+    column = Column(
+        name="k",
+        kind="category",
+        distinct=3,
+        values=[("train", 100), ("test", 30), ("validation", 20)],
+    )
+    split = {"split": {"by": "column", "column": "k"}}
+    planned = plan(*flower_columns(), column, dataset=split)
+    assert "k" not in (planned.spec.dataset.inputs or [])
+    assert (planned.rows.train, planned.rows.validation, planned.rows.test) == (100, 20, 30)
+    again = resolve(planned.spec, table(*flower_columns(), column), None)
+    assert again.spec == planned.spec
+
+
 def test_importance_needs_rows_to_be_measured_on() -> None:
     asked = {"importance": "permutation"}
     nothing = {"split": {"validation": 0.0, "test": 0.0}}
