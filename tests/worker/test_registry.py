@@ -42,13 +42,13 @@ def test_every_variant_can_be_imported_ahead() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_parameter_count_of_a_spec_is_that_of_the_model(family: Any) -> None:
-    model = registry.build_model(family(), inputs=7, outputs=3)
-    assert sum(param.numel() for param in model.parameters()) == family().parameter_count(7, 3)
+    model = registry.build_model(family(), inputs=(7,), outputs=3)
+    assert sum(param.numel() for param in model.parameters()) == family().parameter_count((7,), 3)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_maps_rows_to_outputs(family: Any) -> None:
-    model = registry.build_model(family(), inputs=7, outputs=3)
+    model = registry.build_model(family(), inputs=(7,), outputs=3)
     assert model(torch.zeros(5, 7)).shape == (5, 3)
 
 
