@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check lint format types migrate soak mutations clean
+.PHONY: help setup up demo test check lint format types migrate chaos soak mutations clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+%?:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/%/<name>/' | expand -t 16
@@ -41,6 +41,9 @@ format: $(READY) ## format the code
 
 types: $(READY) ## mypy --strict
 	$(BIN)/mypy
+
+chaos: $(READY) ## the whole crash matrix, three seeds
+	$(BIN)/python -m tests.chaos.matrix $(ARGS)
 
 soak: $(READY) ## 200 jobs while everything is killed at random for 10 minutes
 	$(BIN)/python -m bench.soak $(ARGS)

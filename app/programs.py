@@ -14,6 +14,7 @@ from typing import Protocol
 from app.processes import spawn
 from app.queue import QUEUE
 
+TEMPORARY = "tmp"  # in the data folder: what a killed program leaves there, a start removes
 API_DRAIN_SECONDS = 10  # for streams that are open when the API stops
 LONGEST_DELAY_SECONDS = 30.0
 STEADY_SECONDS = 60.0  # a child that ran this long starts with a clean slate
@@ -46,7 +47,7 @@ class Program:
             self._command,
             output=self._output,
             death_signal=signal.SIGKILL,
-            env=child_env(),
+            env=child_env() | {"TMPDIR": str(self._cwd / TEMPORARY)},
             cwd=self._cwd,
         )
 

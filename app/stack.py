@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -21,7 +22,7 @@ from app.embedded.folders import make_home, write_private
 from app.embedded.lock import take_lock
 from app.migrate import upgrade
 from app.output import Output
-from app.programs import API_DRAIN_SECONDS, Program, Watched, api_command, worker_command
+from app.programs import API_DRAIN_SECONDS, TEMPORARY, Program, Watched, api_command, worker_command
 from app.projects import service as projects
 from app.projects.tables import ApiKey
 
@@ -158,6 +159,10 @@ def create_first_key(file: Path) -> str | None:
 def start_programs(
     settings: Settings, port: int, output: Output, signals: Signals, cleanup: ExitStack
 ) -> list[Watched]:
+    temporary = settings.home / TEMPORARY
+    shutil.rmtree(temporary, ignore_errors=True)  # of programs that were killed
+    temporary.mkdir()
+    cleanup.callback(shutil.rmtree, temporary, ignore_errors=True)
     api = Program(
         api_command(settings.host, port),
         output.open_pipe("api"),

@@ -1,18 +1,26 @@
 """Jobs: training requests, from submission to the last event."""
 
+import math
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from client.answers import ENDED, Event, Job, JobSummary, Series
-from client.errors import WaitTimeout
-from client.feed import follow_events
+from client.errors import ConnectionFailed, WaitTimeout
+from client.feed import PATIENCE_SECONDS, follow_events
 from client.http import Http, path_of
 from client.paging import read_pages
 
 POLL_SECONDS = 0.1
 POLL_CAP_SECONDS = 1.0
+
+
+def backoff() -> Iterator[float]:
+    pause = POLL_SECONDS
+    while True:
+        yield pause
+        pause = min(pause * 1.5, POLL_CAP_SECONDS)
 
 
 class Jobs:
@@ -78,15 +86,27 @@ class Jobs:
         self._http.delete(path_of("jobs", job_id))
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
-        """Return the job once it has ended, however it ended. Raises WaitTimeout."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause = POLL_SECONDS
-        while (job := self.get(job_id))["status"] not in ENDED:
-            if deadline is not None and time.monotonic() + pause > deadline:
-                raise WaitTimeout(f"{job_id} is still {job['status']} after {timeout:g} s")
+        """Return the job once it has ended, however it ended. Raises WaitTimeout.
+
+        A server that restarts meanwhile is waited for; raises ConnectionFailed if it stays away.
+        """
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        last_contact = time.monotonic()
+        status = "unknown"
+        for pause in backoff():
+            try:
+                job = self.get(job_id)
+            except ConnectionFailed:
+                if time.monotonic() - last_contact > PATIENCE_SECONDS:
+                    raise
+            else:
+                last_contact, status = time.monotonic(), job["status"]
+                if status in ENDED:
+                    return job
+            if time.monotonic() + pause > deadline:
+                raise WaitTimeout(f"{job_id} is still {status} after {timeout:g} s")
             time.sleep(pause)
-            pause = min(pause * 1.5, POLL_CAP_SECONDS)
-        return job
+        raise AssertionError("unreachable: the pauses never end")
 
     def stream(self, job_id: str, after: int = 0) -> Iterator[Event]:
         """Every event after `after`, once and in order, until the job has ended."""

@@ -57,7 +57,7 @@ def insist(action: Callable[[Session], T], retry: Callable[[Session], T] | None 
                 raise OutageTooLong from error
             log.warning("Postgres is away, trying again: %s", str(error).splitlines()[0])
         time.sleep(pause)
-        pause = min(2.0, pause * 2)
+        pause = min(2.0, get_settings().renew_seconds, pause * 2)  # in time to keep the lease
         action = retry or action
 
 

@@ -17,10 +17,17 @@ from typing import Any, cast
 
 from duckdb import DuckDBPyConnection
 
-from app.datasets.staging import MAX_PROBLEMS, Problem, Staged, copy_rows, quote_name, quote_text
+from app.datasets.staging import (
+    MAX_PROBLEMS,
+    Problem,
+    Staged,
+    batch_columns,
+    copy_rows,
+    quote_name,
+    quote_text,
+)
 from app.specs.data import ColumnKind
 
-COLUMNS_PER_QUERY = 25  # the time of one query grows with the square of its columns
 FEW = 10
 BOOLEANS = "['true', 'false', 'True', 'False', 'TRUE', 'FALSE']"
 
@@ -50,7 +57,7 @@ class NumberCounts:
 def infer_kinds(connection: DuckDBPyConnection, staged: Staged) -> list[Meaning]:
     """What every column holds. Adds what is wrong to `staged.problems`."""
     meanings: dict[int, Meaning] = {}
-    for columns in _batches(range(len(staged.names))):
+    for columns in batch_columns(len(staged.names)):
         numeric = [i for i in columns if staged.kinds[i] in (None, "number")]
         for i, row in _ask(connection, staged, numeric, _count_numbers):
             meaning = _read_numbers(connection, staged, i, NumberCounts(*row))
@@ -77,11 +84,6 @@ def write_table(
 
 def _source(staged: Staged) -> str:
     return f"read_parquet({quote_text(staged.path)}, file_row_number=true)"
-
-
-def _batches(columns: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(columns), COLUMNS_PER_QUERY):
-        yield columns[start : start + COLUMNS_PER_QUERY]
 
 
 def _ask(

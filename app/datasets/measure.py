@@ -15,11 +15,10 @@ from typing import Any
 
 from duckdb import DuckDBPyConnection
 
-from app.datasets.staging import quote_name, quote_text
+from app.datasets.staging import batch_columns, quote_name, quote_text
 from app.specs.columns import Column
 from app.specs.data import ColumnKind
 
-COLUMNS_PER_QUERY = 25
 MAX_CATEGORIES = 10_000
 MAX_CATEGORY_LENGTH = 64
 MAX_VALUES = 100
@@ -57,8 +56,8 @@ def measure_columns(
     connection: DuckDBPyConnection, table: Path, names: Sequence[str], kinds: Sequence[ColumnKind]
 ) -> list[Column]:
     columns: list[Column] = []
-    for start in range(0, len(names), COLUMNS_PER_QUERY):
-        batch = list(zip(names, kinds, strict=True))[start : start + COLUMNS_PER_QUERY]
+    for places in batch_columns(len(names)):
+        batch = [(names[i], kinds[i]) for i in places]
         all_totals = _total(connection, table, batch)
         few = [
             name

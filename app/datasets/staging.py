@@ -8,6 +8,7 @@ Runs in the sandboxed child (`inspect.py`) only.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import isqrt
 from pathlib import Path
 
 from duckdb import DuckDBPyConnection
@@ -77,6 +78,14 @@ class Staged:
     kinds: Sequence[ColumnKind | None]
     problems: Problems
     find_lines: Callable[[list[int]], list[int]]
+
+
+def batch_columns(count: int) -> Iterator[range]:
+    """Which columns to ask about together. A query takes time for every column of the table and
+    for the square of those it asks about."""
+    size = max(25, isqrt(count))
+    for start in range(0, count, size):
+        yield range(start, min(start + size, count))
 
 
 def quote_name(name: str) -> str:

@@ -69,7 +69,8 @@ LabelsDep = Annotated[dict[str, str], Depends(read_labels)]
 
 
 def show(session: SessionDep, job: Job) -> JobDetail:
-    return show_detail(job, service.find_queue_position(session, job))
+    position = service.find_queue_position(session, job)
+    return show_detail(job, position, service.describe_wait(session, job, position))
 
 
 def answer_submitted(

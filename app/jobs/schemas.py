@@ -55,6 +55,9 @@ class JobDetail(JobSummary):
     queue_position: int | None = Field(
         description="1 is next. Null unless queued and free to start."
     )
+    waiting_for: str | None = Field(
+        description="What has to happen before the job runs, in words. Null once it does."
+    )
     failures: int = Field(description="Attempts that failed on their own.")
     losses: int = Field(description="Attempts whose worker was lost.")
     retry_from: Origin | None = Field(description="Where in `retry_of` this job goes on from.")
@@ -104,13 +107,14 @@ def show_summary(job: Job) -> dict[str, Any]:
     return {**shown, "progress": progress, "model": job.model_type}
 
 
-def show_detail(job: Job, queue_position: int | None) -> JobDetail:
+def show_detail(job: Job, queue_position: int | None, waiting_for: str | None) -> JobDetail:
     base = f"/v1/jobs/{job.id}"
     parts = ("metrics", "events", "stream", "logs", "evaluation", "checkpoints")
     return JobDetail(
         **show_summary(job),
         error=job.error,
         queue_position=queue_position,
+        waiting_for=waiting_for,
         failures=job.failures,
         losses=job.losses,
         retry_from=job.retry_from,

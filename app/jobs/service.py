@@ -173,6 +173,19 @@ def find_queue_position(session: Session, job: Job) -> int | None:
     return session.scalar(select(numbered.c.position).where(numbered.c.id == job.id))
 
 
+def describe_wait(session: Session, job: Job, queue_position: int | None) -> str | None:
+    """What has to happen before this job runs. None: it runs, or it has ended."""
+    if job.status is JobStatus.PAUSED:
+        return "a call of resume"
+    if job.status is not JobStatus.QUEUED:
+        return None
+    if queue_position is not None:
+        return "a free worker"
+    if job.not_before > session.scalars(select(func.now())).one():
+        return f"its next try, due at {job.not_before.isoformat(timespec='seconds')}"
+    return "the end of another job of this project: its cap on running jobs is reached"
+
+
 # ---------------------------------------------------------------- steering
 
 

@@ -33,6 +33,7 @@ POINTS = (
     "api.before_commit",
     "api.after_commit",
     "dispatch.before_send",
+    "reap.before_commit",
     "claim.before_commit",
     "supervisor.after_claim",
     "supervisor.before_launch",
@@ -51,6 +52,11 @@ POINTS = (
     "checkpoint.after_rename",
     "checkpoint.before_report",
 )
+# What has to happen first, so that a point is reached at all.
+TRIGGERS = {
+    "dispatch.before_send": ("child.start", "kill"),  # the wake-up of a retry is the reconciler's
+    "reap.before_commit": ("supervisor.after_claim", "kill"),
+}
 MODES = ("kill", "term", "raise", "freeze")
 FAULTY_SETTINGS = {
     "lease_seconds": str(LEASE_SECONDS),
@@ -122,6 +128,9 @@ class Matrix:
         calm = self.calm_weights(case.seed)
         order = self.faults / case.point
         order.write_text(case.mode)
+        if case.point in TRIGGERS:
+            point, mode = TRIGGERS[case.point]
+            (self.faults / point).write_text(mode)
         try:
             if case.mode == "freeze":
                 threading.Thread(target=self._thaw_after_the_lease, args=[order]).start()

@@ -1,11 +1,13 @@
 """How jobs end that do not simply succeed, and how they go on from what was saved."""
 
+import os
 import resource
 import shutil
 import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -16,6 +18,7 @@ from tests.e2e import jobs
 from tests.e2e.conftest import Stack, start_stack, stop_stack, wait_until
 
 SHORT = {"training": {"epochs": 200}, "checkpoints": {"every_seconds": 0.3}}
+HUGE = {"type": "mlp", "hidden": [14_000, 14_000]}  # 800 MB of weights
 ENDLESS = {"training": {"epochs": 100_000}, "checkpoints": {"every_seconds": 3600}}
 
 
@@ -271,18 +274,63 @@ def test_a_loss_that_is_not_finite_names_its_step_and_the_last_good_state(stack,
     assert (job["error"]["checkpoint"] or {}).get("id") == next(iter(listed), None)
 
 
-def test_a_job_that_does_not_fit_into_memory_says_so(stack, dataset_id):
-    servers = [p for p in stack.find("worker.warm") if "shim" not in " ".join(p.cmdline())]
+def find_warm_servers(stack: Stack) -> list[psutil.Process]:
+    """Both, once they have imported what they import."""
+    servers = wait_until(lambda: len(found := stack.find("worker.warm")) == 2 and found, "two run")
+    wait_until(lambda: {p.status() for p in servers} == {psutil.STATUS_SLEEPING}, "they rest")
+    return servers
+
+
+def test_a_job_that_does_not_fit_into_memory_says_so(stack, dataset_id, calm):
+    servers = find_warm_servers(stack)
     before = {process: process.rlimit(resource.RLIMIT_AS) for process in servers}
     for process, (_, hard) in before.items():
         process.rlimit(resource.RLIMIT_AS, (process.memory_info().vms + 500 * 2**20, hard))
     try:
-        model = {"type": "mlp", "hidden": [14_000, 14_000]}
-        job = finish(stack, submit(stack, dataset_id, model=model), "failed")
+        job = finish(stack, submit(stack, dataset_id, model=HUGE), "failed")
     finally:
         for process, limits in before.items():
             process.rlimit(resource.RLIMIT_AS, limits)
-    assert (job["reason"], job["attempt"]) == ("out_of_memory", 1)
+    assert (job["reason"], job["attempt"]) == ("out_of_memory", 1), job["error"]
     assert "smaller" in job["error"]["hint"]
     assert job["error"]["traceback"]
+    finish(stack, submit(stack, dataset_id, training={"epochs": 1}), "succeeded")
+
+
+GROUPS = (  # where version 1 and version 2 of control groups limit memory
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
+    (Path("/sys/fs/cgroup"), "memory.max"),
+)
+
+
+@pytest.fixture
+def small_group() -> Iterator[Path]:
+    """A control group in which the kernel kills what takes more than 300 MB."""
+    for root, limit in GROUPS:
+        group = root / f"trainsmith-test-{os.getpid()}"
+        try:
+            group.mkdir()
+            (group / limit).write_text(str(300 * 2**20))
+        except OSError:
+            with suppress(OSError):
+                group.rmdir()
+            continue
+        yield group
+        group.rmdir()
+        return
+    pytest.skip("takes root and writable control groups")
+
+
+def test_a_job_that_the_kernel_kills_for_its_memory_says_so(stack, dataset_id, calm, small_group):
+    servers = find_warm_servers(stack)
+    for process in servers:
+        (small_group / "cgroup.procs").write_text(str(process.pid))
+    try:
+        job = finish(stack, submit(stack, dataset_id, model=HUGE), "failed")
+    finally:
+        for process in servers:
+            (small_group.parent / "cgroup.procs").write_text(str(process.pid))
+    assert (job["reason"], job["attempt"]) == ("out_of_memory", 1)
+    assert "kernel killed" in job["error"]["message"]
+    assert [p.pid for p in stack.find("worker.warm")] == [p.pid for p in servers]
     finish(stack, submit(stack, dataset_id, training={"epochs": 1}), "succeeded")

@@ -4,6 +4,7 @@
 
 import json
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,6 +18,7 @@ from app.datasets.staging import (
     Problems,
     Rejected,
     Staged,
+    batch_columns,
     check_names,
     copy_rows,
     quote_text,
@@ -138,7 +140,7 @@ def _read_cells(
         f" json_type(line, [{pointers}]) AS types FROM {source})"
     )
     copy_rows(connection, query, typed, 2 * len(names))
-    kinds = [_choose_kind(connection, typed, i, name, problems) for i, name in enumerate(names)]
+    kinds = _choose_kinds(connection, typed, names, problems)
     columns = ", ".join(
         f"CASE WHEN t{i} = {quote_text(kind)} THEN c{i} END AS c{i}" for i, kind in enumerate(kinds)
     )
@@ -160,24 +162,40 @@ def _escape(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
-def _choose_kind(
-    connection: DuckDBPyConnection, typed: Path, i: int, name: str, problems: Problems
-) -> ColumnKind:
+def _choose_kinds(
+    connection: DuckDBPyConnection, typed: Path, names: list[str], problems: Problems
+) -> list[ColumnKind]:
     source = f"read_parquet({quote_text(typed)}, file_row_number=true)"
-    counts: dict[str, int] = dict(
-        connection.execute(
-            f"SELECT t{i}, count(*) FROM {source} WHERE t{i} IS NOT NULL GROUP BY 1 ORDER BY 1"
-        ).fetchall()
-    )
-    kind = max(KINDS, key=lambda kind: counts.get(kind, 0))
-    odd = sum(counts.values()) - counts.get(kind, 0)
-    if odd:
-        rows = connection.execute(
-            f"SELECT file_row_number + 1, t{i} FROM {source} WHERE t{i} <> {quote_text(kind)}"
-            f" ORDER BY 1 LIMIT {MAX_PROBLEMS}"
-        ).fetchall()
-        problems.add([_describe(row, name, own, kind) for row, own in rows], odd)
-    return KINDS[kind]
+    kinds: list[ColumnKind] = []
+    for columns in batch_columns(len(names)):
+        tests = [f"t{i} = '{kind}'" for i in columns for kind in (*KINDS, "nested")]
+        counts = ", ".join(f"count(CASE WHEN {test} THEN 1 END)" for test in tests)
+        row = connection.execute(f"SELECT {counts} FROM {source}").fetchall()[0]
+        width = len(KINDS) + 1
+        for place, i in enumerate(columns):
+            own = row[place * width : (place + 1) * width]
+            kind, count = max(zip(KINDS, own, strict=False), key=itemgetter(1))
+            if count < sum(own):
+                odd = f"t{i} <> {quote_text(kind)}"
+                _add_odd(connection, source, odd, (i, names[i], kind), problems, sum(own) - count)
+            kinds.append(KINDS[kind])
+    return kinds
+
+
+def _add_odd(
+    connection: DuckDBPyConnection,
+    source: str,
+    odd: str,
+    column: tuple[int, str, str],
+    problems: Problems,
+    total: int,
+) -> None:
+    i, name, kind = column
+    rows = connection.execute(
+        f"SELECT file_row_number + 1, t{i} FROM {source} WHERE {odd}"
+        f" ORDER BY 1 LIMIT {MAX_PROBLEMS}"
+    ).fetchall()
+    problems.add([_describe(row, name, own, kind) for row, own in rows], total)
 
 
 def _describe(row: int, name: str, kind: str, expected: str) -> Problem:

@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from app.checkpoints.tables import Checkpoint
 from app.db import transaction
 from app.events.service import NewEvent
 from app.events.tables import Event
-from app.jobs import lifecycle
+from app.jobs import leases, lifecycle
 from app.jobs.tables import AttemptStatus, JobStatus, Phase, Reason, Requested
 from app.metrics.tables import Metric
 from tests.app.jobs import acts
@@ -357,6 +358,24 @@ def test_reapers_that_race_a_renewal_agree_with_it(clock):
         assert renewed or taken
         assert acts.read(job_id).losses == len(taken)
         assert acts.steer(lifecycle.cancel, job_id)
+
+
+def test_a_lease_that_is_renewed_while_the_reaper_looks_is_kept(clock, monkeypatch):
+    job_id = acts.add_job()
+    lease = claim_job()
+    list_expired = leases.list_expired
+
+    def list_and_let_renew(session: Session) -> list[tuple[str, int]]:
+        found = list_expired(session)
+        assert found == [(job_id, 1)]
+        assert acts.renew(lease)
+        return found
+
+    monkeypatch.setattr(leases, "list_expired", list_and_let_renew)
+    clock.skip(A_LEASE)
+
+    assert acts.reap() == []
+    assert acts.record(lease)
 
 
 # ---------------------------------------------------------------- the feed

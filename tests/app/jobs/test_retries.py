@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -90,6 +91,23 @@ def test_what_was_inherited_survives_the_old_job(client: TestClient, lease: Leas
     for name in (*FILES, SUMS):
         assert (folder / name).read_text() == f"{name} of step 30"
     assert client.get(f"/v1/jobs/{new}").json()["retry_of"] is None
+
+
+@pytest.mark.parametrize("round", range(5))
+def test_a_retry_that_meets_a_deletion_has_all_its_files_or_is_refused(
+    client: TestClient, lease: Lease, round: int
+) -> None:
+    add_checkpoint(lease, 30)
+    fail(lease)
+    with ThreadPoolExecutor() as pool:
+        retried = pool.submit(retry, client, lease, "last")
+        deleted = pool.submit(client.delete, f"/v1/jobs/{lease.job_id}")
+    assert deleted.result().status_code == 204
+    if (answer := retried.result()).status_code == 202:
+        folder = get_path(checkpoint_key(answer.json()["id"], 0, 30))
+        assert sorted(path.name for path in folder.iterdir()) == sorted((*FILES, SUMS))
+    else:
+        assert answer.status_code in (404, 409)
 
 
 @pytest.mark.parametrize("start", ["last", "best"])

@@ -69,6 +69,7 @@ def test_a_created_job_is_queued_with_every_default_filled_in(
     assert answer.status_code == 201
     assert answer.headers["Location"] == f"/v1/jobs/{job['id']}"
     assert (job["status"], job["queue_position"], job["attempt"]) == ("queued", 1, 0)
+    assert job["waiting_for"] == "a free worker"
     assert job["spec"]["dataset"]["inputs"] == ["length", "width", "color"]
     assert job["spec"]["dataset"]["split"]["stratify"] is True
     assert job["spec"]["training"]["loss"] == {"type": "binary_cross_entropy"}
