@@ -53,7 +53,7 @@ def fill(found: Findings, spec: JobSpec, target: Column, task: Task, inputs: Inp
 def fill_model(spec: JobSpec, task: Task, inputs: Inputs) -> dict[str, str]:
     """The fields of a family that are on auto."""
     model = spec.model
-    chosen = {"task": task, "over": inputs.takes}
+    chosen: dict[str, str] = {"task": task, "over": inputs.takes}
     if getattr(model, "gather", None) == "auto":
         chosen["gather"] = "flatten" if inputs.takes == "image" else "max"
     return {name: value for name, value in chosen.items() if name in type(model).model_fields}

@@ -1,4 +1,4 @@
-"""Which columns a job takes as inputs, and as what: a table, or one column that is read in order."""
+"""Which columns a job takes as inputs: those of a table, or one that is read in order."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -119,7 +119,8 @@ def find_table(found: Findings, spec: JobSpec, columns: list[Column], *, explici
 
 
 def choose_terms(found: Findings, spec: JobSpec, columns: list[Column]) -> TextSpec | None:
-    text, loc = spec.dataset.text, ["dataset", "text"]
+    text = spec.dataset.text
+    loc: Loc = ["dataset", "text"]
     if text is None:
         return None
     if isinstance(text, TokensSpec):
@@ -150,6 +151,9 @@ def refuse_wide(found: Findings, columns: Sequence[Column]) -> None:
 
 def find_whole(found: Findings, spec: JobSpec, columns: list[Column]) -> Inputs:
     family, text = spec.model.type, spec.dataset.text or TokensSpec()
+    over = getattr(spec.model, "over", "auto")
+    if over not in ("auto", "tokens"):
+        found.refuse(["model", "over"], f"no dataset holds what {over} needs yet: use tokens")
     if len(columns) != 1:
         found.refuse(
             LOC, f"{family} reads one column, and here are {len(columns)}: list it in `inputs`"

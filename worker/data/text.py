@@ -114,7 +114,7 @@ def join_sparse(parts: list[Tensor]) -> Tensor:
     """Matrices of equally many rows, dense or in compressed rows, side by side: never dense."""
     rows, columns, cells, width = [], [], [], 0
     for part in parts:
-        places = part.to_sparse_coo().coalesce()
+        places = part.to_sparse_coo().coalesce()  # type: ignore[no-untyped-call]
         rows.append(places.indices()[0])
         columns.append(places.indices()[1] + width)
         cells.append(places.values())

@@ -71,7 +71,7 @@ def join_sources(request: Request) -> str:
     """One file out of several; only their imports of each other fall away."""
     head, body = read_source(Path(predictor.__file__)).split("from __future__", 1)
     parts = [
-        *(read_source(Path(module.__file__)) for module in (cells, text, features)),
+        *(read_source(Path(str(module.__file__))) for module in (cells, text, features)),
         read_source(registry.find_model_source(request.spec.model)),
         body.split("\n", 1)[1],
     ]

@@ -65,8 +65,8 @@ def halve(x: Tensor, present: Tensor | None, pool: str) -> tuple[Tensor, Tensor 
     halved = F.max_pool1d(present, 2, ceil_mode=True)  # (B, 1, L)
     if x.shape[2] % 2:
         x, present = F.pad(x, (0, 1)), F.pad(present, (0, 1))
-    pairs = x.unflatten(2, (-1, 2))  # (B, C, L, 2)
-    there = present.unflatten(2, (-1, 2))
+    pairs = x.reshape(*x.shape[:2], -1, 2)  # (B, C, L, 2)
+    there = present.reshape(len(present), 1, -1, 2)
     if pool == "max":
         joined = pairs.masked_fill(there == 0, -torch.inf).amax(3)
         return joined.masked_fill(halved == 0, 0.0), halved

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 if TYPE_CHECKING:
     from app.specs.models import RNNSpec
 
-CELLS: dict[str, type[nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+CELLS: dict[str, type[nn.RNN | nn.LSTM | nn.GRU]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
 class RNN(nn.Module):
@@ -30,9 +30,10 @@ class RNN(nn.Module):
         # One module per layer: dropout between them is then torch's own, which can be resumed.
         self.layers = nn.ModuleList()
         for _ in range(spec.layers):
-            cell = CELLS[spec.cell]
             self.layers.append(
-                cell(width, spec.hidden, batch_first=True, bidirectional=spec.bidirectional)
+                CELLS[spec.cell](
+                    width, spec.hidden, batch_first=True, bidirectional=spec.bidirectional
+                )
             )
             width = spec.hidden * (1 + spec.bidirectional)
         self.dropout = nn.Dropout(spec.dropout)
@@ -51,7 +52,9 @@ class RNN(nn.Module):
             if number:
                 packed = packed._replace(data=self.dropout(packed.data))
             packed, last = layer(packed)
-        return self.output(self.dropout(self.summarise(packed, last, lengths)))  # (B, O)
+        summary = self.summarise(packed, last, lengths)
+        outputs: Tensor = self.output(self.dropout(summary))  # (B, O)
+        return outputs
 
     def summarise(
         self, packed: nn.utils.rnn.PackedSequence, last: Tensor, lengths: Tensor
