@@ -16,7 +16,7 @@ CONNECT_ARGS: dict[str, Any] = {
     "tcp_user_timeout": 10_000,  # milliseconds
     "application_name": "trainsmith",
     "options": "-c statement_timeout=30s -c lock_timeout=10s "
-    "-c idle_in_transaction_session_timeout=60s -c timezone=UTC",
+    "-c idle_in_transaction_session_timeout=15s -c timezone=UTC",
 }
 
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 import psutil
 import pytest
 
+from app.processes import spawn
 from client import ConnectionFailed, Trainsmith
 
 T = TypeVar("T")
@@ -77,12 +78,11 @@ def start_stack(home: Path, **settings: str) -> Stack:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TRAINSMITH_")}
     environment |= {f"TRAINSMITH_{name.upper()}": value for name, value in settings.items()}
     log = (home / "up.log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app.cli", "up", "--home", str(home), "--port", "0"],
-        stdout=log,
-        stderr=subprocess.STDOUT,
+    process = spawn(
+        [sys.executable, "-m", "app.cli", "up", "--home", home, "--port", "0"],
+        output=log.fileno(),
+        death_signal=signal.SIGTERM,  # when the tests are killed
         env=environment,
-        start_new_session=True,
     )
     server = home / "server.json"
     try:

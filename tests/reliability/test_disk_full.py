@@ -86,7 +86,7 @@ def test_training_goes_on_while_no_checkpoint_can_be_written(site, disk):
 
 
 def test_a_job_that_cannot_save_its_end_fails_with_the_reason_and_the_next_one_works(site, disk):
-    job_id = site.submit(epochs=60, limits={"max_attempts": 2})
+    job_id = site.submit(epochs=300, limits={"max_attempts": 2})
     site.wait_for_a_checkpoint(job_id)
 
     def has_failed() -> bool:
