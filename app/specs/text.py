@@ -17,7 +17,10 @@ class TermsSpec(Spec):
     """Which terms of the training rows are kept. Terms are runs of words or of characters."""
 
     columns: Columns = None
-    analyzer: Literal["word", "character"] = "word"
+    analyzer: Literal["word", "token", "character"] = Field(
+        default="word",
+        description="word: of two letters or more; token: words of any length, and punctuation.",
+    )
     ngram_min: Gram = Field(default=1, description="Words or characters of the shortest term.")
     ngram_max: Gram = Field(default=1, description="Words or characters of the longest term.")
     lowercase: bool = True

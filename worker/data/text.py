@@ -37,8 +37,10 @@ def clean(values: RawColumn, lowercase: bool) -> list[str]:
 
 def list_terms(text: str, analyzer: str, shortest: int, longest: int) -> list[str]:
     """Every run of `shortest` to `longest` words or characters."""
-    units: Any = WORD.findall(text) if analyzer == "word" else SPACES.sub(" ", text)
-    glue = " " if analyzer == "word" else ""
+    glue = "" if analyzer == "character" else " "
+    units: Any = SPACES.sub(" ", text)
+    if analyzer != "character":
+        units = (WORD if analyzer == "word" else PIECE).findall(text)
     return [
         glue.join(units[start : start + size])
         for size in range(shortest, longest + 1)

@@ -37,6 +37,7 @@ TEXTS: list[str | None] = [
         ({}, {}),
         ({"ngram_max": 2, "sublinear": True}, {"ngram_range": (1, 2), "sublinear_tf": True}),
         ({"min_df": 2, "max_df": 0.5}, {"min_df": 2, "max_df": 0.5}),
+        ({"analyzer": "token"}, {"token_pattern": r"\w+|[^\w\s]+"}),
         ({"lowercase": False, "max_features": 1}, {"lowercase": False, "max_features": 1}),
         (
             {"analyzer": "character", "ngram_min": 2, "ngram_max": 4},
