@@ -74,6 +74,7 @@ FIGURES = [
         0.783,
         "character TF-IDF and logistic regression, same files",
         adam(0.003, 15, 64),
+        ALL,
     ),
 ]
 
