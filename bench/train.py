@@ -175,7 +175,7 @@ def run_ours(work: Workload) -> float:
         loss = build_loss(request, data)
         seed_everything(0)
         outputs = loss.outputs(len(data.classes))
-        model = registry.build_model(request.spec.model, data.features.width, outputs)
+        model = registry.build_model(request.spec.model, data.features.shape, outputs)
         trainer = build_trainer(request, data, model, loss, Warnings(reporter))
         start = clock()
         trainer.train()

@@ -47,7 +47,8 @@ def find_model_source(spec: ModelSpec) -> Path:
     return Path(_find("models", spec.type).__file__ or "")
 
 
-def build_model(spec: ModelSpec, inputs: int, outputs: int) -> nn.Module:
+def build_model(spec: ModelSpec, inputs: tuple[int, ...], outputs: int) -> nn.Module:
+    """`inputs`: see Features.shape."""
     model: nn.Module = _find("models", spec.type).build(spec, inputs, outputs)
     return model
 

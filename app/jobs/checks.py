@@ -4,25 +4,23 @@
 resolved spec resolves to itself.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from app.datasets.tables import Dataset
 from app.errors import FieldError
 from app.jobs.defaults import fill
 from app.jobs.findings import Findings, Loc
-from app.jobs.sizes import Rows, count_outputs, count_rows, count_width, refuse_oversize
+from app.jobs.inputs import UNUSABLE, Inputs, absent, find_inputs
+from app.jobs.sizes import Rows, count_outputs, count_rows, refuse_oversize
 from app.jobs.splits import check_split
 from app.specs import JobSpec
 from app.specs.columns import Column
 from app.specs.models import Task
 
 MAX_CLASSES = 10_000
-MAX_WIDTH = 100_000  # numbers per row, once categories are encoded
 MAX_EXPLAINED = 1000  # columns: each is scored several times
 MAX_AUTO_CLASSES = 20  # whole numbers with more distinct values are predicted as numbers
-UNUSABLE = ("text", "time")
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,8 @@ def resolve(spec: JobSpec, dataset: Dataset, test_dataset: Dataset | None) -> Pl
     found = Findings()
     target = table.columns.get(spec.dataset.target)
     if target is None:
-        found.refuse(["dataset", "target"], _absent(spec.dataset.target, table.columns))
-    inputs = find_inputs(found, spec, table)
+        found.refuse(["dataset", "target"], absent(spec.dataset.target, table.columns))
+    inputs = find_inputs(found, spec, table.columns, table.rows)
     check_split(found, spec, table.columns)
     found.stop()
     assert target is not None
@@ -64,73 +62,19 @@ def resolve(spec: JobSpec, dataset: Dataset, test_dataset: Dataset | None) -> Pl
     check_target(found, spec, target, task)
     test = Table.of(test_dataset) if test_dataset else None
     if test is not None:
-        check_test_table(found, spec, table, test, [*(c.name for c in inputs), target.name])
+        check_test_table(found, spec, table, test, [*inputs.names, target.name])
     found.stop()
-    resolved = fill(found, spec, target, task, [column.name for column in inputs])
+    resolved = fill(found, spec, target, task, inputs)
     test_rows = None if test is None else test.rows - test.columns[target.name].missing
     column = table.columns.get(resolved.dataset.split.column or "")
     rows = count_rows(resolved, table.rows - target.missing, test_rows, column)
     check_rows(found, resolved, rows)
-    check_importance(found, resolved, rows, len(inputs))
+    check_importance(found, resolved, rows, inputs)
     found.stop()
-    width = count_width(inputs)
-    parameters = resolved.model.parameter_count(width, count_outputs(resolved, target.distinct))
-    memory = refuse_oversize(resolved, parameters, rows.usable, width)
+    outputs = count_outputs(resolved, target.distinct)
+    parameters = resolved.model.parameter_count(inputs.shape, outputs)
+    memory = refuse_oversize(resolved, parameters, rows.usable, inputs.numbers_per_row)
     return Plan(resolved, rows, parameters, memory, found.warnings)
-
-
-def _absent(name: str, columns: Iterable[str]) -> str:
-    names = list(columns)
-    close = get_close_matches(name, names, n=3, cutoff=0.5) or names[:5]
-    return f"the dataset has no column {name!r}; it has {_quote(close)}"
-
-
-def _quote(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:8])
-    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown
-
-
-# ---------------------------------------------------------------- inputs
-
-
-def find_inputs(found: Findings, spec: JobSpec, table: Table) -> list[Column]:
-    """The input columns in order; where none are listed, all but the target."""
-    listed = spec.dataset.inputs
-    aside = (spec.dataset.target, spec.dataset.split.column)
-    names = listed or [name for name in table.columns if name not in aside]
-    if not names:
-        found.refuse(["dataset"], "the dataset has no column besides the target")
-    for i, name in enumerate(names):
-        if name not in table.columns:
-            found.refuse(["dataset", "inputs", i], _absent(name, table.columns))
-    columns = [table.columns[name] for name in names if name in table.columns]
-    refuse_unusable(found, columns, table.rows, explicit=listed is not None)
-    if count_width(columns) > MAX_WIDTH:
-        widest = max(columns, key=lambda column: column.distinct)
-        found.refuse(
-            ["dataset", "inputs"],
-            f"the inputs become more than {MAX_WIDTH:,} numbers per row, {widest.distinct:,} of "
-            f"them from column {widest.name!r}; leave columns with very many categories out",
-        )
-    constant = [c.name for c in columns if c.distinct == 1]
-    if constant:
-        found.warn(["dataset", "inputs"], f"{_quote(constant)} never change: they teach nothing")
-    return columns
-
-
-def refuse_unusable(
-    found: Findings, columns: Sequence[Column], rows: int, *, explicit: bool
-) -> None:
-    text = [c for c in columns if c.kind in UNUSABLE]
-    empty = [c for c in columns if c.missing >= rows and c not in text]
-    remedy = "take them out of `inputs`" if explicit else "list `inputs` without them"
-    if text:
-        shown = _quote([c.name for c in text])
-        kinds = " and ".join(sorted({c.kind for c in text}))
-        found.refuse(["dataset", "inputs"], f"cannot train on {kinds} columns: {shown}; {remedy}")
-    if empty:
-        shown = _quote([c.name for c in empty])
-        found.refuse(["dataset", "inputs"], f"every value is missing in {shown}; {remedy}")
 
 
 # ---------------------------------------------------------------- the target and its task
@@ -197,7 +141,7 @@ def check_test_table(
     for name in needed:
         column, wanted = test.columns.get(name), table.columns[name]
         if column is None:
-            found.refuse(loc, f"the test dataset: {_absent(name, test.columns)}")
+            found.refuse(loc, f"the test dataset: {absent(name, test.columns)}")
         elif not _alike(wanted, column, test.rows):
             found.refuse(
                 loc, f"column {name!r} holds {column.kind} in the test dataset, not {wanted.kind}"
@@ -244,11 +188,14 @@ def check_rows(found: Findings, spec: JobSpec, rows: Rows) -> None:
         )
 
 
-def check_importance(found: Findings, spec: JobSpec, rows: Rows, columns: int) -> None:
+def check_importance(found: Findings, spec: JobSpec, rows: Rows, inputs: Inputs) -> None:
     loc: Loc = ["evaluation", "importance"]
     if spec.evaluation.importance is None:
         return
     if rows.test + rows.validation == 0:
         found.refuse(loc, "it is measured on test or validation rows; set split.test")
-    if columns > MAX_EXPLAINED:
-        found.refuse(loc, f"{columns} input columns are too many; at most {MAX_EXPLAINED} fit")
+    if inputs.text is not None:
+        found.refuse(loc, "it shuffles columns of numbers and categories, and here is text")
+    if len(inputs.columns) > MAX_EXPLAINED:
+        count = len(inputs.columns)
+        found.refuse(loc, f"{count} input columns are too many; at most {MAX_EXPLAINED} fit")

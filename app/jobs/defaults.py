@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from app.jobs.findings import Findings, Loc
+from app.jobs.inputs import Inputs
 from app.specs import JobSpec
 from app.specs.columns import Column
 from app.specs.losses import (
@@ -22,7 +23,7 @@ from app.specs.training import (
 )
 
 
-def fill(found: Findings, spec: JobSpec, target: Column, task: Task, inputs: list[str]) -> JobSpec:
+def fill(found: Findings, spec: JobSpec, target: Column, task: Task, inputs: Inputs) -> JobSpec:
     test = spec.dataset.split.test
     if test is None:
         test = 0.0 if spec.dataset.test_id or spec.dataset.split.by == "column" else 0.1
@@ -31,8 +32,10 @@ def fill(found: Findings, spec: JobSpec, target: Column, task: Task, inputs: lis
     parts = 1 + (test > 0) + (split.validation > 0)
     stratify = split.by == "random" and choose_stratify(found, split.stratify, target, task, parts)
     split = split.model_copy(update={"stratify": stratify})
-    dataset = spec.dataset.model_copy(update={"inputs": inputs, "split": split})
-    model = spec.model.model_copy(update={"task": task} if spec.model.type == "mlp" else {})
+    dataset = spec.dataset.model_copy(
+        update={"inputs": inputs.names, "split": split, "text": inputs.text}
+    )
+    model = spec.model.model_copy(update=fill_model(spec, task, inputs))
     return spec.model_copy(
         update={
             "model": model,
@@ -45,6 +48,15 @@ def fill(found: Findings, spec: JobSpec, target: Column, task: Task, inputs: lis
             ),
         }
     )
+
+
+def fill_model(spec: JobSpec, task: Task, inputs: Inputs) -> dict[str, str]:
+    """The fields of a family that are on auto."""
+    model = spec.model
+    chosen: dict[str, str] = {"task": task, "over": inputs.takes}
+    if getattr(model, "gather", None) == "auto":
+        chosen["gather"] = "flatten" if inputs.takes == "image" else "max"
+    return {name: value for name, value in chosen.items() if name in type(model).model_fields}
 
 
 def choose_stratify(

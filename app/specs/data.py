@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from app.specs.base import ColumnName, Fraction, Seed, Spec
+from app.specs.text import TextSpec
 
 DatasetFormat = Literal["csv", "jsonl", "parquet"]
 ColumnKind = Literal["number", "category", "boolean", "text", "time"]
@@ -70,6 +71,12 @@ class DatasetSpec(Spec):
     )
     scale: Literal["standard", "none"] = Field(
         default="standard", description="standard: numbers get mean 0 and standard deviation 1."
+    )
+
+    text: TextSpec | None = Field(
+        default=None,
+        description="How text becomes numbers. Unset: tokens for models that read in order; "
+        "others take no text.",
     )
 
     @model_validator(mode="after")

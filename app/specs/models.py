@@ -1,16 +1,43 @@
 """Model families. `worker/models/<type>.py` builds the module that `type` names."""
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from math import prod
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
 from app.specs.base import Fraction, Spec
 
 Task = Literal["regression", "classification"]
+# What a model eats: encoded columns (N, F), token numbers (N, T), steps (N, T, D), pixels
+# (N, C, H, W). `inputs` of the counts below: (F,), (distinct tokens,), (D,), (C, H, W).
+Taken = Literal["table", "tokens", "sequence", "image"]
+Shape = tuple[int, ...]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+Activation = Literal["relu", "gelu", "tanh", "silu"]
+AskedTask = Annotated[
+    Literal["auto", "regression", "classification"],
+    Field(
+        description="auto: classification for category targets and for whole numbers with at most "
+        "20 distinct values, else regression."
+    ),
+]
 
 
-class LinearSpec(Spec):
+class FamilySpec(Spec):
+    takes: ClassVar[tuple[Taken, ...]] = ("table",)
+
+
+class DeepSpec(FamilySpec):
+    """Families for both tasks."""
+
+    task: AskedTask = "auto"
+
+    def tasks(self) -> tuple[Task, ...]:
+        return ("regression", "classification") if self.task == "auto" else (self.task,)
+
+
+class LinearSpec(FamilySpec):
     """Linear regression: one weight per encoded input column and a bias."""
 
     type: Literal["linear"] = "linear"
@@ -19,11 +46,11 @@ class LinearSpec(Spec):
     def tasks(self) -> tuple[Task, ...]:
         return ("regression",)
 
-    def parameter_count(self, inputs: int, outputs: int) -> int:
-        return outputs * (inputs + self.bias)
+    def parameter_count(self, inputs: Shape, outputs: int) -> int:
+        return outputs * (inputs[0] + self.bias)
 
 
-class LogisticSpec(Spec):
+class LogisticSpec(FamilySpec):
     """Logistic regression: binary with one logit, multinomial with one logit per class."""
 
     type: Literal["logistic"] = "logistic"
@@ -32,36 +59,105 @@ class LogisticSpec(Spec):
     def tasks(self) -> tuple[Task, ...]:
         return ("classification",)
 
-    def parameter_count(self, inputs: int, outputs: int) -> int:
-        return outputs * (inputs + self.bias)
+    def parameter_count(self, inputs: Shape, outputs: int) -> int:
+        return outputs * (inputs[0] + self.bias)
 
 
-class MLPSpec(Spec):
+class MLPSpec(DeepSpec):
     """A fully connected network: linear layers with an activation and dropout between them."""
 
     type: Literal["mlp"] = "mlp"
-    hidden: list[Annotated[int, Field(ge=1, le=65_536)]] = Field(
+    hidden: list[Width] = Field(
         default=[64, 64], min_length=1, max_length=64, description="Width of each hidden layer."
     )
-    activation: Literal["relu", "gelu", "tanh", "silu"] = "relu"
+    activation: Activation = "relu"
     dropout: Fraction = Field(default=0.0, description="Probability of zeroing a hidden unit.")
-    task: Literal["auto", "regression", "classification"] = Field(
-        default="auto",
-        description="auto: classification for category targets and for whole numbers with at most "
-        "20 distinct values, else regression.",
-    )
 
-    def tasks(self) -> tuple[Task, ...]:
-        return ("regression", "classification") if self.task == "auto" else (self.task,)
-
-    def parameter_count(self, inputs: int, outputs: int) -> int:
-        widths = [inputs, *self.hidden, outputs]
+    def parameter_count(self, inputs: Shape, outputs: int) -> int:
+        widths = [prod(inputs), *self.hidden, outputs]
         return sum((i + 1) * o for i, o in pairwise(widths))
 
 
-ModelSpec = Annotated[LinearSpec | LogisticSpec | MLPSpec, Field(discriminator="type")]
-FAMILIES: tuple[type[LinearSpec | LogisticSpec | MLPSpec], ...] = (
-    LinearSpec,
-    LogisticSpec,
-    MLPSpec,
+class CNNSpec(DeepSpec):
+    """A convolutional network: 2-D over images, 1-D over tokens of text and over sequences."""
+
+    takes: ClassVar[tuple[Taken, ...]] = ("tokens", "sequence", "image")
+
+    type: Literal["cnn"] = "cnn"
+    over: Literal["auto", "tokens", "sequence", "image"] = Field(
+        default="auto", description="What the input column holds. auto: as it does."
+    )
+    embedding: Width = Field(default=128, description="Numbers per token.")
+    channels: list[Width] = Field(
+        default=[64], min_length=1, max_length=100, description="Of each block, per kernel."
+    )
+    kernels: list[Annotated[int, Field(ge=1, le=101)]] = Field(
+        default=[3], min_length=1, max_length=8, description="Widths that stand side by side."
+    )
+    norm: Literal["batch", "none"] = "none"
+    activation: Activation = "relu"
+    pool: Literal["max", "average", "none"] = Field(
+        default="none", description="Joins two places into one after each block."
+    )
+    residual: bool = Field(default=False, description="Adds the input of a block to its output.")
+    gather: Literal["auto", "max", "average", "flatten"] = Field(
+        default="auto",
+        description="From all places to one row. auto: flatten for images, else max.",
+    )
+    hidden: list[Width] = Field(
+        default=[], max_length=16, description="Dense layers between the blocks and the output."
+    )
+    dropout: Fraction = Field(default=0.0, description="Probability of zeroing a number.")
+
+    def parameter_count(self, inputs: Shape, outputs: int) -> int:
+        tokens = self.over == "tokens"
+        width, total = (self.embedding, inputs[0] * self.embedding) if tokens else (inputs[0], 0)
+        flat, places = self.over == "image", list(inputs[1:])
+        for each in self.channels:
+            made = each * len(self.kernels)
+            total += each * sum(width * kernel ** (1 + flat) + 1 for kernel in self.kernels)
+            total += 2 * made if self.norm == "batch" else 0
+            total += made * (width + 1) if self.residual and width != made else 0
+            if self.pool != "none" and min(places, default=1) > 1:
+                places = [place // 2 for place in places]
+            width = made
+        first = width * prod(places) if self.gather == "flatten" else width
+        return total + sum((i + 1) * o for i, o in pairwise([first, *self.hidden, outputs]))
+
+
+class RNNSpec(DeepSpec):
+    """A recurrent network (Elman, LSTM or GRU) over tokens of text and over sequences."""
+
+    takes: ClassVar[tuple[Taken, ...]] = ("tokens", "sequence")
+
+    type: Literal["rnn"] = "rnn"
+    over: Literal["auto", "tokens", "sequence"] = Field(
+        default="auto", description="What the input column holds. auto: as it does."
+    )
+    cell: Literal["rnn", "lstm", "gru"] = "lstm"
+    embedding: Width = Field(default=128, description="Numbers per token.")
+    hidden: Width = Field(default=128, description="Units per layer and direction.")
+    layers: int = Field(default=1, ge=1, le=16)
+    bidirectional: bool = Field(default=False, description="Also read from the end.")
+    pool: Literal["last", "max", "average"] = Field(
+        default="last", description="The state after the last token, or over all of them."
+    )
+    dropout: Fraction = Field(default=0.0, description="Probability of zeroing a number.")
+
+    def parameter_count(self, inputs: Shape, outputs: int) -> int:
+        tokens = self.over == "tokens"
+        width, total = (self.embedding, inputs[0] * self.embedding) if tokens else (inputs[0], 0)
+        gates = {"rnn": 1, "gru": 3, "lstm": 4}[self.cell] * self.hidden
+        directions = 1 + self.bidirectional
+        for _ in range(self.layers):
+            total += directions * gates * (width + self.hidden + 2)
+            width = directions * self.hidden
+        return total + (width + 1) * outputs
+
+
+ModelSpec = Annotated[
+    LinearSpec | LogisticSpec | MLPSpec | CNNSpec | RNNSpec, Field(discriminator="type")
+]
+FAMILIES: tuple[type[LinearSpec | LogisticSpec | MLPSpec | CNNSpec | RNNSpec], ...] = get_args(
+    get_args(ModelSpec)[0]
 )

@@ -10,7 +10,12 @@ from client.commands.spec import apply_settings, read_spec
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SPECS = sorted(EXAMPLES.glob("*.json"))
-TABLES = {"linear.json": "diabetes.csv", "logistic.json": "iris.csv", "mlp.json": "iris.csv"}
+TABLES = {
+    "linear.json": "diabetes.csv",
+    "logistic.json": "iris.csv",
+    "mlp.json": "iris.csv",
+    **dict.fromkeys(("text.json", "cnn.json", "rnn.json"), "reviews.csv"),
+}
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.name)

@@ -1,5 +1,6 @@
 """What the engine needs from outside, made small: a table, a request, a reporter that remembers."""
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -109,6 +110,25 @@ def make_rows(rows: int = 60, classify: bool = True, seed: int = 0) -> Rows:
     }
 
 
+def make_text_rows(rows: int = 60, seed: int = 0) -> Rows:
+    """Sentences of 1 to 8 words, of which one says the class; and a number that says nothing."""
+    generator = random.Random(seed)
+    filler = ["the", "of", "Some", "more", "it,", "is", "so"]
+    texts, labels = [], []
+    for number in range(rows):
+        words = generator.choices(filler, k=generator.randrange(8))
+        words.insert(generator.randrange(len(words) + 1), ("good", "bad", "ugly")[number % 3])
+        texts.append(" ".join(words))
+        labels.append(f"c{number % 3}")
+    return {"text": texts, "a": [float(number % 7) for number in range(rows)], "y": labels}
+
+
+READERS: dict[str, dict[str, Any]] = {  # families that read one column in order, small
+    "cnn": {"channels": [8], "embedding": 8, "gather": "max", "norm": "batch", "dropout": 0.1},
+    "rnn": {"hidden": 8, "embedding": 8, "layers": 2, "dropout": 0.1},
+}
+
+
 def make_spec(**parts: Any) -> JobSpec:
     """`parts` are merged into a small spec, one level deep."""
     body: dict[str, Any] = {
@@ -122,6 +142,11 @@ def make_spec(**parts: Any) -> JobSpec:
         body[name] = {**body.get(name, {}), **part} if isinstance(part, dict) else part
     if body["model"]["type"] == "mlp":
         body["model"] = {"task": "classification", "hidden": [8], **body["model"]}
+    if (family := body["model"]["type"]) in READERS:
+        small = {"task": "classification", "over": "tokens", **READERS[family]}
+        body["model"] = small | body["model"]
+        text = {"type": "tokens", "columns": ["text"]}
+        body["dataset"] = {"inputs": ["text"], "text": text} | body["dataset"]
     return JobSpec.model_validate(body)
 
 

@@ -1,5 +1,6 @@
 """Files and specs belong together: neither exists without the other."""
 
+from itertools import product
 from typing import Any, get_args
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 
 from app.specs.losses import LossSpec
-from app.specs.models import FAMILIES, ModelSpec
+from app.specs.models import FAMILIES, CNNSpec, ModelSpec, RNNSpec
 from app.specs.optimizers import OptimizerSpec
 from app.specs.schedules import ScheduleSpec
 from app.specs.training import MetricName
@@ -40,16 +41,56 @@ def test_every_variant_can_be_imported_ahead() -> None:
     registry.import_variants()
 
 
+def list_variants(family: Any) -> list[tuple[Any, tuple[int, ...]]]:
+    """Specs as they are once resolved, with what their inputs look like."""
+    if "table" in family.takes:
+        return [(family(), (7,))]
+    shapes = {"tokens": (7,), "sequence": (4,), "image": (2, 9, 8)}
+    fields: list[dict[str, Any]] = [
+        {},
+        {"cell": "gru", "bidirectional": True, "layers": 2, "pool": "max"},
+        {"cell": "rnn", "pool": "average"},
+        {"channels": [4, 4, 6], "kernels": [1, 3], "pool": "max", "norm": "batch", "hidden": [5]},
+        {"channels": [4, 4], "residual": True, "pool": "average", "gather": "average"},
+    ]
+    variants = []
+    for over, more in product(family.takes, fields):
+        if more.keys() <= family.model_fields.keys():
+            gather = {"gather": "flatten" if over == "image" else "max"}
+            more = (gather if family is CNNSpec else {}) | more
+            variants.append((family(over=over, **more), shapes[over]))
+    return variants
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_parameter_count_of_a_spec_is_that_of_the_model(family: Any) -> None:
-    model = registry.build_model(family(), inputs=7, outputs=3)
-    assert sum(param.numel() for param in model.parameters()) == family().parameter_count(7, 3)
+    for spec, inputs in list_variants(family):
+        model = registry.build_model(spec, inputs, outputs=3)
+        count = sum(param.numel() for param in model.parameters())
+        assert count == spec.parameter_count(inputs, 3)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_maps_rows_to_outputs(family: Any) -> None:
-    model = registry.build_model(family(), inputs=7, outputs=3)
-    assert model(torch.zeros(5, 7)).shape == (5, 3)
+    for spec, inputs in list_variants(family):
+        model = registry.build_model(spec, inputs, outputs=3)
+        rows = {
+            "image": torch.zeros(5, *inputs, dtype=torch.uint8),
+            "tokens": torch.ones(5, 9, dtype=torch.long),
+            "sequence": torch.zeros(5, 9, *inputs),
+        }
+        assert model(rows.get(getattr(spec, "over", ""), torch.zeros(5, 7))).shape == (5, 3)
+
+
+def test_what_fills_up_a_row_changes_nothing() -> None:
+    """The same text, whether a longer one stands beside it or not."""
+    tokens = torch.randint(1, 7, (1, 5), generator=torch.Generator().manual_seed(0))
+    filled = torch.cat([tokens, torch.zeros(1, 6, dtype=torch.long)], 1)
+    for family in (CNNSpec, RNNSpec):
+        for spec, inputs in list_variants(family):
+            if spec.over == "tokens":
+                model = registry.build_model(spec, inputs, outputs=3).eval()
+                torch.testing.assert_close(model(tokens), model(filled))
 
 
 @pytest.mark.parametrize("spec", SPECS["optimizers"].values())

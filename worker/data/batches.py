@@ -6,6 +6,8 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from worker.data.rows import Rows, measure_row
+
 CHUNK_BYTES = 2**20  # measured: stays in cache until it is used
 CHUNK_BATCHES = 64
 
@@ -16,10 +18,10 @@ class Batches:
     layout, and with it the same rounding, as one that was never interrupted.
     """
 
-    def __init__(self, inputs: Tensor, targets: Tensor, batch_size: int, seed: int) -> None:
-        self.inputs, self.targets = inputs, targets  # (N, F), (N,) or (N, 1)
+    def __init__(self, inputs: Rows, targets: Tensor, batch_size: int, seed: int) -> None:
+        self.inputs, self.targets = inputs, targets  # (N, ...), (N,) or (N, 1)
         self.batch_size, self.seed = batch_size, seed
-        batch_bytes = batch_size * (inputs[0].nbytes + targets[0].nbytes)
+        batch_bytes = batch_size * (measure_row(inputs) + targets[0].nbytes)
         self.chunk = min(CHUNK_BATCHES, max(1, CHUNK_BYTES // batch_bytes))
 
     @property
@@ -32,7 +34,7 @@ class Batches:
         first = skip - skip % self.chunk
         for rows in torch.split(order[first * self.batch_size :], self.chunk * self.batch_size):
             pairs = zip(
-                torch.split(self.inputs.index_select(0, rows), self.batch_size),
+                self.inputs.index_select(0, rows).split(self.batch_size),
                 torch.split(self.targets.index_select(0, rows), self.batch_size),
                 strict=True,
             )

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import torch
 from torch import Tensor
 
-from worker.data.features import RawColumn
+from worker.data.cells import RawColumn
 from worker.data.split import Split, count_share
 from worker.engine.errors import DataError
 

@@ -3,68 +3,23 @@
 Everything here is fitted on training rows alone and kept as JSON. This file travels inside every
 downloaded bundle, so it needs nothing but torch and the standard library.
 
+A model takes one tensor. Of a table: the encoded columns side by side, (N, F), in compressed rows
+where one of them holds terms. Else it takes one column alone: tokens (N, T).
+
 A raw column is a float64 tensor with NaN for a missing cell (number), or a list of str with None
 for a missing cell (category, boolean). Shapes: N rows, F encoded inputs, C classes.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-RawColumn = Tensor | list[str | None]
-MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?"})
-
-
-class CellError(ValueError):
-    """A cell does not hold what its column needs. `row` counts from 1."""
-
-    def __init__(self, column: str, row: int, problem: str) -> None:
-        super().__init__(f"column {column!r}, row {row}: {problem}")
-        self.column, self.row, self.problem = column, row, problem
-
-
-# ---------------------------------------------------------------- cells
-
-
-def to_text(value: Any) -> str | None:
-    """The text that stands for a category: 3 and 3.0 are "3", True is "true"."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else repr(value)
-    text = str(value)
-    return None if text in MISSING else text
-
-
-def to_boolean_text(value: Any) -> str | None:
-    text = to_text(value)
-    return text if text is None else text.strip().lower()
-
-
-def to_number(value: Any, column: str, row: int) -> float:
-    """A finite number, or NaN for a missing cell."""
-    if value is None:
-        return math.nan
-    if isinstance(value, str):
-        text = value.strip()
-        if text in MISSING:
-            return math.nan
-        try:
-            value = float(text.replace("_", "?"))  # Python would read 1_000
-        except ValueError:
-            raise CellError(column, row, f"{text[:40]!r} is not a number") from None
-    elif not isinstance(value, (int, float)):
-        raise CellError(column, row, "is not a number")
-    if math.isinf(value):
-        raise CellError(column, row, "is infinite")
-    return float(value)
+from worker.data.cells import CellError, RawColumn, to_boolean_text, to_number, to_text
+from worker.data.text import TermsInput, TokensInput, join_sparse
 
 
 def read_rows(rows: list[dict[str, Any]], inputs: list[Input]) -> dict[str, RawColumn]:
@@ -95,6 +50,10 @@ class NumberInput:
     @property
     def width(self) -> int:
         return 1
+
+    @property
+    def example(self) -> float:
+        return round(self.fill, 4)
 
     def read(self, cells: list[Any]) -> Tensor:
         numbers = [to_number(cell, self.name, row) for row, cell in enumerate(cells, start=1)]
@@ -131,6 +90,10 @@ class CategoryInput:
     def width(self) -> int:
         return len(self.categories)
 
+    @property
+    def example(self) -> str | None:
+        return self.categories[0]
+
     def read(self, cells: list[Any]) -> list[str | None]:
         read = to_boolean_text if self.kind == "boolean" else to_text
         known = set(self.categories)  # may hold "NA", where that was not a missing cell
@@ -148,7 +111,9 @@ class CategoryInput:
         return {"name": self.name, "kind": self.kind, "categories": list(self.categories)}
 
 
-Input = NumberInput | CategoryInput
+ColumnInput = NumberInput | CategoryInput | TermsInput  # stands beside others in a table
+WholeInput = TokensInput  # all that a model sees
+Input = ColumnInput | WholeInput
 
 
 def fit_number(name: str, values: Tensor, impute: str, scale: str) -> NumberInput:
@@ -272,21 +237,44 @@ class Features:
     target: Target
 
     @property
-    def width(self) -> int:
-        return sum(column.width for column in self.inputs)
+    def whole(self) -> WholeInput | None:
+        """The one input that is not a column of a table."""
+        only = self.inputs[0]
+        return only if isinstance(only, WholeInput) else None
+
+    @property
+    def table(self) -> list[ColumnInput]:
+        return [column for column in self.inputs if not isinstance(column, WholeInput)]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What a model must know of its inputs: the width of a table, or what the input says."""
+        if self.whole is not None:
+            return self.whole.shape
+        return (sum(column.width for column in self.table),)
+
+    @property
+    def sparse(self) -> bool:
+        return any(isinstance(column, TermsInput) for column in self.inputs)
 
     def encode(self, columns: dict[str, RawColumn]) -> tuple[Tensor, dict[str, int]]:
-        """(N, F) float32, and for each column with unknown categories their number."""
-        rows = len(columns[self.inputs[0].name])
-        encoded = torch.zeros(rows, self.width)  # (N, F)
+        """The tensor for a model, and for each column with unknown categories their number."""
+        if self.whole is not None:
+            return self.whole.encode(columns[self.whole.name]), {}
+        if not self.sparse:
+            return encode_dense(
+                [each for each in self.table if not isinstance(each, TermsInput)], columns
+            )
+        parts: list[Tensor] = []
         unknown: dict[str, int] = {}
-        start = 0
-        for column in self.inputs:
-            part = encoded[:, start : start + column.width]
-            if count := column.encode(columns[column.name], part):
-                unknown[column.name] = count
-            start += column.width
-        return encoded, unknown
+        for column in self.table:
+            if isinstance(column, TermsInput):
+                parts.append(column.encode(columns[column.name]))
+            else:
+                part, strangers = encode_dense([column], columns)
+                parts.append(part)
+                unknown |= strangers
+        return join_sparse(parts), unknown
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -299,9 +287,31 @@ class Features:
         return Features([_read_input(each) for each in state["inputs"]], _read_target(state))
 
 
+def encode_dense(
+    inputs: list[NumberInput | CategoryInput], columns: dict[str, RawColumn]
+) -> tuple[Tensor, dict[str, int]]:
+    encoded = torch.zeros(len(columns[inputs[0].name]), sum(column.width for column in inputs))
+    unknown: dict[str, int] = {}
+    start = 0
+    for column in inputs:
+        part = encoded[:, start : start + column.width]
+        if count := column.encode(columns[column.name], part):
+            unknown[column.name] = count
+        start += column.width
+    return encoded, unknown  # (N, F)
+
+
 def _read_input(state: dict[str, Any]) -> Input:
     if state["kind"] == "number":
         return NumberInput(state["name"], state["fill"], state["mean"], state["std"])
+    if state["kind"] in ("bag_of_words", "tf_idf"):
+        state = state | {name: tuple(state[name]) for name in ("terms", "weights")}
+        return TermsInput(**state)
+    if state["kind"] == "tokens":
+        merges = tuple((first, second) for first, second in state["merges"])
+        vocabulary = tuple(state["vocabulary"])
+        rest = {key: state[key] for key in ("name", "tokenizer", "lowercase", "max_length")}
+        return TokensInput(**rest, vocabulary=vocabulary, merges=merges)
     return CategoryInput(state["name"], state["kind"], tuple(state["categories"]))
 
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from app.specs.data import ColumnKind
+from app.specs.text import TokensSpec
+from worker.data.cells import RawColumn
 from worker.data.divide import read_times, split_by_column, split_by_group, split_by_time
 from worker.data.features import (
     ClassTarget,
@@ -14,13 +16,14 @@ from worker.data.features import (
     Features,
     Input,
     NumberInput,
-    RawColumn,
     Target,
     fit_category,
     fit_classes,
     fit_number,
     fit_value,
 )
+from worker.data.fit_text import fit_terms, fit_tokens
+from worker.data.rows import Rows, hold_rows
 from worker.data.split import Split, split_rows
 from worker.data.table import (
     Columns,
@@ -39,9 +42,9 @@ MAX_WIDTH = 100_000  # encoded inputs
 
 @dataclass(frozen=True)
 class Part:
-    """Rows ready for a model: inputs (N, F) float32, targets (N,) class numbers or raw values."""
+    """Rows ready for a model: inputs (N, ...), targets (N,) class numbers or raw values."""
 
-    inputs: Tensor
+    inputs: Rows
     targets: Tensor
 
     def __len__(self) -> int:
@@ -90,8 +93,10 @@ def choose_columns(request: Request) -> dict[str, ColumnKind]:
     kinds = {column.name: column.kind for column in request.dataset.columns}
     inputs = data.inputs or [name for name in kinds if name not in (data.target, data.split.column)]
     refuse_absent([*inputs, data.target], list(kinds))
+    text = (data.text.columns or []) if data.text else []
+    kinds |= {name: "text" for name in text if name in inputs}
     for name in inputs:
-        if kinds[name] in ("text", "time"):
+        if kinds[name] == "time" or (kinds[name] == "text" and name not in text):
             raise DataError(
                 f"Column {name!r} holds {kinds[name]}, which this model cannot take as input.",
                 hint="List the input columns in dataset.inputs and leave this one out.",
@@ -218,20 +223,35 @@ def fit(
     if constant:
         warnings.add(f"Constant in the training rows, so set to 0: {list_names(constant)}.")
     features = Features(inputs, fit_target(request, train[data.target], warnings))
-    if features.width == 0 or features.width > MAX_WIDTH:
-        widest = max(inputs, key=lambda column: column.width)
+    refuse_width(features)
+    return features
+
+
+def refuse_width(features: Features) -> None:
+    (width, *_), columns = features.shape, features.table
+    if width == 0:
+        names = list_names([column.name for column in features.inputs])
         raise DataError(
-            f"The inputs become {features.width:,} numbers per row, {widest.width:,} of them from "
+            f"Nothing is left of {names} in the training rows.",
+            hint="Choose other inputs, or keep more terms: dataset.text.min_df and max_df.",
+        )
+    if columns and not features.sparse and width > MAX_WIDTH:
+        widest = max(columns, key=lambda column: column.width)
+        raise DataError(
+            f"The inputs become {width:,} numbers per row, {widest.width:,} of them from "
             f"column {widest.name!r}; at most {MAX_WIDTH:,} are possible.",
             hint="Leave columns with very many categories out of dataset.inputs.",
         )
-    return features
 
 
 def fit_input(request: Request, name: str, kind: ColumnKind, values: RawColumn) -> Input:
     data = request.spec.dataset
     if isinstance(values, Tensor):
         return fit_number(name, values, data.impute, data.scale)
+    if data.text is not None and name in (data.text.columns or []):
+        if isinstance(data.text, TokensSpec):
+            return fit_tokens(name, values, data.text)
+        return fit_terms(name, values, data.text)
     return fit_category(name, kind, values)
 
 
@@ -275,18 +295,20 @@ def encode(name: str, features: Features, columns: Columns, warnings: Warnings) 
     values, target = columns[features.target.name], features.target
     if not isinstance(target, ClassTarget):
         assert isinstance(values, Tensor)
-        return Part(inputs, values)
+        return Part(hold_rows(inputs), values)
     numbers = target.encode(to_labels(values))
     if strangers := int((numbers == len(target.classes)).sum()):
         warnings.add(
             f"{strangers} of {len(numbers)} {name} rows have a {target.name!r} that the training "
             "rows do not; they count as wrong."
         )
-    return Part(inputs, numbers)
+    return Part(hold_rows(inputs), numbers)
 
 
 def refuse_too_large(features: Features, rows: int) -> None:
-    needed = 4 * rows * features.width
+    if features.sparse or features.whole is not None:
+        return
+    needed = 4 * rows * features.shape[0]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory / 2:
         raise DataError(
@@ -297,10 +319,10 @@ def refuse_too_large(features: Features, rows: int) -> None:
 
 
 def refuse_overflow(features: Features, inputs: Tensor) -> None:
-    if not len(inputs) or inputs.isfinite().all():
+    if features.sparse or features.whole is not None or inputs.isfinite().all():
         return
     bad = int((~inputs.isfinite()).any(0).nonzero()[0])
-    for column in features.inputs:
+    for column in features.table:
         if isinstance(column, NumberInput) and bad < column.width:
             raise DataError(
                 f"Column {column.name!r} holds numbers too large for 32 bits.",

@@ -10,7 +10,7 @@ import numpy.ma  # duckdb imports it with its first answer, in every job anew
 import torch
 
 from app.specs.data import ColumnKind
-from worker.data.features import CellError, RawColumn, to_number, to_text
+from worker.data.cells import CellError, RawColumn, to_number, to_text
 from worker.engine.errors import DataError
 
 Columns = dict[str, RawColumn]

@@ -11,6 +11,7 @@ from app.specs.training import MetricName
 from worker import registry
 from worker.data.features import ClassTarget, Target, ValueTarget
 from worker.data.prepare import Part
+from worker.data.rows import Rows, count_numbers
 from worker.engine.warnings import Warnings
 from worker.losses import Loss
 
@@ -77,13 +78,13 @@ class Scorer:
         return matrix
 
 
-def predict(model: nn.Module, inputs: Tensor) -> Tensor:
-    """(N, F) -> (N, O) float32, without dropout."""
+def predict(model: nn.Module, inputs: Rows) -> Tensor:
+    """(N, ...) -> (N, O) float32, without dropout."""
     was_training = model.training
     model.eval()
-    rows = max(1, CHUNK_NUMBERS // max(1, inputs.shape[1]))
+    rows = max(1, CHUNK_NUMBERS // max(1, count_numbers(inputs)))
     with torch.no_grad():
-        outputs = torch.cat([model(chunk) for chunk in torch.split(inputs, rows)])
+        outputs = torch.cat([model(chunk) for chunk in inputs.split(rows)])
     model.train(was_training)
     return outputs
 

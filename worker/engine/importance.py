@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.data.features import Features
+from worker.engine.errors import UserError
 from worker.engine.evaluate import Scorer, predict
 
 REPEATS = 5
@@ -21,11 +22,16 @@ def measure_importance(
     """For each column and score: the mean change over some shuffles, and its deviation."""
     generator = torch.Generator().manual_seed(seed)
     inputs = scorer.part.inputs
+    if not isinstance(inputs, Tensor) or features.whole is not None:
+        raise UserError(
+            "Permutation importance shuffles columns of numbers and categories; here is text.",
+            hint="Leave evaluation.importance out.",
+        )
     orders = [torch.randperm(len(inputs), generator=generator) for _ in range(REPEATS)]
     base = scorer.score_outputs(predict(model, inputs))
     columns: list[dict[str, Any]] = []
     start = 0
-    for column in features.inputs:
+    for column in features.table:
         block = slice(start, start + column.width)
         scores = [
             scorer.score_outputs(predict(model, shuffle(inputs, block, order))) for order in orders

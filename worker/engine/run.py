@@ -29,7 +29,7 @@ def run(request: Request, reporter: Reporter) -> Result:
     loss = build_loss(request, data)
     outputs = loss.outputs(len(data.classes))
     seed_everything(request.spec.training.seed)
-    model = registry.build_model(request.spec.model, data.features.width, outputs).to(device)
+    model = registry.build_model(request.spec.model, data.features.shape, outputs).to(device)
     write_bundle(request, data.features, outputs)
     trainer = build_trainer(request, data, model, loss, warnings)
     if (known := resume(trainer, request)) is not None:

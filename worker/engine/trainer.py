@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from app import faults
 from app.specs import JobSpec
 from worker.data.batches import Batches
+from worker.data.rows import hold_rows
 from worker.engine.average import Average
 from worker.engine.checkpoint import name_checkpoint
 from worker.engine.errors import NonFiniteLoss
@@ -133,7 +134,8 @@ class Trainer:
     def accumulate(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Gradients of the mean over all rows, in the memory of one batch. (A * B, F)"""
         size, total = self.spec.training.batch_size, torch.zeros((), device=self.device)
-        for rows, wanted in zip(torch.split(inputs, size), torch.split(targets, size), strict=True):
+        parts = zip(hold_rows(inputs).split(size), torch.split(targets, size), strict=True)
+        for rows, wanted in parts:
             loss = self.measure_loss(rows, wanted) * (len(wanted) / len(targets))
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()

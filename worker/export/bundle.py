@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from worker import registry
-from worker.data import features
-from worker.data.features import ClassTarget, Features, Input, NumberInput
+from worker.data import cells, features, text
+from worker.data.features import ClassTarget, Features, Input
 from worker.engine.checkpoint import write_folder
 from worker.engine.request import Request
 from worker.export import predictor
@@ -57,7 +57,7 @@ def describe(request: Request, fitted: Features, outputs: int) -> dict[str, Any]
         "job": request.job_id,
         "task": request.task,
         "model": request.spec.model.model_dump(mode="json"),
-        "inputs": fitted.width,
+        "inputs": list(fitted.shape),
         "outputs": outputs,
         "seed": request.spec.training.seed,
         "dataset_sha256": request.dataset.sha256,
@@ -68,10 +68,10 @@ def describe(request: Request, fitted: Features, outputs: int) -> dict[str, Any]
 
 
 def join_sources(request: Request) -> str:
-    """One file out of three; only their imports of each other fall away."""
+    """One file out of several; only their imports of each other fall away."""
     head, body = read_source(Path(predictor.__file__)).split("from __future__", 1)
     parts = [
-        read_source(Path(features.__file__)),
+        *(read_source(Path(str(module.__file__))) for module in (cells, text, features)),
         read_source(registry.find_model_source(request.spec.model)),
         body.split("\n", 1)[1],
     ]
@@ -104,10 +104,4 @@ def make_example(inputs: list[Input]) -> str:
     """Python for one row with a usual value in every column."""
     if len(inputs) > SHOWN_INPUTS:
         return "{column.name: None for column in predictor.features.inputs}"
-    row = {
-        column.name: round(column.fill, 4)
-        if isinstance(column, NumberInput)
-        else column.categories[0]
-        for column in inputs
-    }
-    return repr(row)
+    return repr({column.name: column.example for column in inputs})

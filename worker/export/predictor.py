@@ -2,7 +2,7 @@
 
 python predict.py rows.csv
 """
-# Made of three files of the service: the features, the model family, and this one, whose imports
+# Made of files of the service: the features, the model family, and this one, whose imports
 # from them fall away (see worker/export/bundle.py). That of the family stands for any family.
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def load(folder: str | Path = ".") -> Predictor:
         json.loads((folder / "features.json").read_text(encoding="utf-8"))
     )
     spec: Any = SimpleNamespace(**config["model"])
-    model = build(spec, config["inputs"], config["outputs"])
+    model = build(spec, tuple(config["inputs"]), config["outputs"])
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return Predictor(features, model)
 

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from app.specs.models import LinearSpec
 
 
-def build(spec: LinearSpec, inputs: int, outputs: int) -> nn.Module:
-    model = nn.Linear(inputs, outputs, bias=spec.bias)  # (B, F) -> (B, O)
+def build(spec: LinearSpec, inputs: tuple[int], outputs: int) -> nn.Module:
+    (width,) = inputs
+    model = nn.Linear(width, outputs, bias=spec.bias)  # (B, F) -> (B, O)
     # The problem is convex: zeros are a start as good as any, and the first loss says what the
     # mean alone achieves.
     for param in model.parameters():

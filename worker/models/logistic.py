@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from app.specs.models import LogisticSpec
 
 
-def build(spec: LogisticSpec, inputs: int, outputs: int) -> nn.Module:
-    model = nn.Linear(inputs, outputs, bias=spec.bias)  # (B, F) -> (B, O)
+def build(spec: LogisticSpec, inputs: tuple[int], outputs: int) -> nn.Module:
+    (width,) = inputs
+    model = nn.Linear(width, outputs, bias=spec.bias)  # (B, F) -> (B, O)
     # The problem is convex: zeros are a start as good as any, and mean that every class is
     # equally likely at first.
     for param in model.parameters():

@@ -18,9 +18,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
-def build(spec: MLPSpec, inputs: int, outputs: int) -> nn.Module:
+def build(spec: MLPSpec, inputs: tuple[int], outputs: int) -> nn.Module:
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    width = inputs
+    (width,) = inputs
     for number, hidden in enumerate(spec.hidden, start=1):
         layers[f"hidden{number}"] = nn.Linear(width, hidden)  # (B, F) -> (B, H)
         layers[f"activation{number}"] = ACTIVATIONS[spec.activation]()

@@ -295,3 +295,61 @@ def test_a_job_over_the_memory_limit_is_refused() -> None:
     loc, message = error_of(category("id", distinct=100_001), category("species", "x", "y"))
     assert loc == "dataset.inputs"
     assert "'id'" in message
+
+
+# ---------------------------------------------------------------- text
+
+NOTE = Column(name="note", kind="text", distinct=150)
+CLASSES = category("species", "x", "y")
+
+
+def test_text_is_counted_for_tables_where_asked() -> None:
+    text = {"type": "tf_idf", "max_features": 1000}
+    planned = plan(number("length"), NOTE, CLASSES, dataset={"text": text})
+    assert planned.spec.dataset.text is not None
+    assert planned.spec.dataset.text.columns == ["note"]
+    assert planned.parameter_count == 1 * (1 + 1000 + 1)
+    assert "tf_idf" in error_of(number("length"), NOTE, CLASSES)[1]
+
+
+@pytest.mark.parametrize("family", ["cnn", "rnn"])
+def test_a_family_that_reads_in_order_gets_tokens(family: str) -> None:
+    spec = plan(NOTE, CLASSES, model={"type": family}).spec
+    assert spec.dataset.text is not None
+    assert spec.dataset.text.type == "tokens"
+    assert spec.model.tasks() == ("classification",)
+    assert resolve(spec, table(NOTE, CLASSES), None).spec == spec
+
+
+@pytest.mark.parametrize(
+    ("columns", "parts", "where", "part"),
+    [
+        ((number("length"), NOTE), {"model": {"type": "rnn"}}, "dataset.inputs", "one column"),
+        ((number("length"),), {"model": {"type": "rnn"}}, "dataset.inputs", "holds number"),
+        (
+            (NOTE,),
+            {"model": {"type": "cnn"}, "dataset": {"text": {"type": "tf_idf"}}},
+            "dataset.text.type",
+            "use tokens",
+        ),
+        (
+            (number("length"),),
+            {"dataset": {"text": {"type": "tokens"}}},
+            "dataset.text.type",
+            "use tf_idf",
+        ),
+        (
+            (number("length"),),
+            {"dataset": {"text": {"type": "tf_idf"}}},
+            "dataset.text",
+            "no input",
+        ),
+        ((NOTE,), {"model": {"type": "cnn", "over": "image"}}, "model.over", "use tokens"),
+    ],
+)
+def test_wrong_pairings_are_refused_with_the_fix(
+    columns: Any, parts: dict[str, Any], where: str, part: str
+) -> None:
+    loc, message = error_of(*columns, CLASSES, **parts)
+    assert loc == where
+    assert part in message

@@ -104,7 +104,7 @@ def test_a_bundle_holds_no_trace_of_the_service_but_its_recipe(ask: Ask) -> None
     folder = request.folder / "bundle"
     assert not re.search(r"^(from|import) worker", (folder / "predict.py").read_text(), re.M)
     config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    assert config["inputs"] == 6
+    assert config["inputs"] == [6]
     assert config["outputs"] == 3
     assert config["spec"]["training"]["epochs"] == 3
     assert str(request.folder) not in json.dumps(config)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from worker.data.cells import CellError
 from worker.data.features import (
-    CellError,
     Features,
     fit_category,
     fit_classes,

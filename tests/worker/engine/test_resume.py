@@ -12,9 +12,11 @@ from app.specs import JobSpec
 from app.specs.losses import CLASSIFICATION_LOSSES
 from app.specs.optimizers import SGDSpec
 from tests.worker.conftest import (
+    READERS,
     Recorder,
     make_rows,
     make_spec,
+    make_text_rows,
     next_attempt,
     stop_at,
 )
@@ -44,7 +46,7 @@ def make_job(family: str, optimizer: str, schedule: str, **training: Any) -> tup
         },
         evaluation={"metrics": ["r2" if linear else "accuracy"]},
     )
-    return spec, make_rows(classify=not linear)
+    return spec, make_text_rows() if family in READERS else make_rows(classify=not linear)
 
 
 def read_weights(request: Request, recorder: Recorder, step: int) -> bytes:

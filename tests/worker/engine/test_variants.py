@@ -402,6 +402,6 @@ def test_a_class_unseen_in_training_counts_as_wrong() -> None:
 
 
 def test_dropout_is_off_when_predicting() -> None:
-    model = registry.build_model(MLPSpec(dropout=0.5), 4, 2).eval()
+    model = registry.build_model(MLPSpec(dropout=0.5), (4,), 2).eval()
     inputs = random_tensor(3, 4)
     assert torch.equal(model(inputs), model(inputs))

@@ -1,0 +1,174 @@
+"""Which columns a job takes as inputs: those of a table, or one that is read in order."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from app.jobs.findings import Findings, Loc
+from app.jobs.sizes import count_width
+from app.specs import JobSpec
+from app.specs.columns import Column
+from app.specs.models import Shape, Taken
+from app.specs.text import TextSpec, TokensSpec
+
+MAX_WIDTH = 100_000  # numbers per row, once categories are encoded
+TERMS_PER_ROW = 200  # of a text as counts of terms; nobody has counted yet
+UNUSABLE = ("text", "time")
+LOC: Loc = ["dataset", "inputs"]
+TERMS_HINT = 'or set dataset.text to {"type": "tf_idf"}'
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """`text` lists its columns. `shape` is the largest that it can come to."""
+
+    columns: list[Column]
+    takes: Taken
+    text: TextSpec | None
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    @property
+    def plain(self) -> list[Column]:
+        """The columns of a table that are not text."""
+        return [c for c in self.columns if c.name not in list_text_columns(self.text)]
+
+    @property
+    def shape(self) -> Shape:
+        if isinstance(self.text, TokensSpec):
+            return (258 if self.text.tokenizer == "byte" else self.text.vocabulary,)
+        terms = len(list_text_columns(self.text)) * (self.text.max_features if self.text else 0)
+        return (count_width(self.plain) + terms,)
+
+    @property
+    def numbers_per_row(self) -> int:
+        """Of 4 bytes, as they are held in memory."""
+        if isinstance(self.text, TokensSpec):
+            return 2 * self.text.max_length
+        texts = len(list_text_columns(self.text))
+        return count_width(self.plain) + 3 * TERMS_PER_ROW * texts
+
+
+def list_text_columns(text: TextSpec | None) -> list[str]:
+    return (text.columns or []) if text else []
+
+
+def absent(name: str, columns: Iterable[str]) -> str:
+    names = list(columns)
+    close = get_close_matches(name, names, n=3, cutoff=0.5) or names[:5]
+    return f"the dataset has no column {name!r}; it has {quote(close)}"
+
+
+def quote(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:8])
+    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown
+
+
+# ---------------------------------------------------------------- choosing
+
+
+def find_inputs(found: Findings, spec: JobSpec, columns: dict[str, Column], rows: int) -> Inputs:
+    """The input columns in order; where none are listed, all but the target."""
+    listed = spec.dataset.inputs
+    aside = (spec.dataset.target, spec.dataset.split.column)
+    names = listed or [name for name in columns if name not in aside]
+    if not names:
+        found.refuse(["dataset"], "the dataset has no column besides the target")
+    for i, name in enumerate(names):
+        if name not in columns:
+            found.refuse([*LOC, i], absent(name, columns))
+    chosen = [columns[name] for name in names if name in columns]
+    explicit = listed is not None
+    refuse_empty(found, chosen, rows, explicit=explicit)
+    if "table" in spec.model.takes:
+        return find_table(found, spec, chosen, explicit=explicit)
+    return find_whole(found, spec, chosen)
+
+
+def refuse_empty(found: Findings, columns: Sequence[Column], rows: int, *, explicit: bool) -> None:
+    empty = [c.name for c in columns if c.missing >= rows and c.kind not in UNUSABLE]
+    if empty:
+        remedy = find_remedy(explicit=explicit)
+        found.refuse(LOC, f"every value is missing in {quote(empty)}; {remedy}")
+
+
+def find_remedy(*, explicit: bool) -> str:
+    return "take them out of `inputs`" if explicit else "list `inputs` without them"
+
+
+# ---------------------------------------------------------------- tables
+
+
+def find_table(found: Findings, spec: JobSpec, columns: list[Column], *, explicit: bool) -> Inputs:
+    text = choose_terms(found, spec, columns)
+    inputs = Inputs(columns, "table", text)
+    odd = [c for c in inputs.plain if c.kind in UNUSABLE]
+    if odd:
+        kinds = " and ".join(sorted({c.kind for c in odd}))
+        remedy = find_remedy(explicit=explicit)
+        if text is None and "text" in kinds:
+            remedy = f"{remedy}, {TERMS_HINT}"
+        shown = quote([c.name for c in odd])
+        found.refuse(LOC, f"cannot train on {kinds} columns: {shown}; {remedy}")
+    refuse_wide(found, inputs.plain)
+    constant = [c.name for c in columns if c.distinct == 1]
+    if constant:
+        found.warn(LOC, f"{quote(constant)} never change: they teach nothing")
+    return inputs
+
+
+def choose_terms(found: Findings, spec: JobSpec, columns: list[Column]) -> TextSpec | None:
+    text = spec.dataset.text
+    loc: Loc = ["dataset", "text"]
+    if text is None:
+        return None
+    if isinstance(text, TokensSpec):
+        family = spec.model.type
+        found.refuse([*loc, "type"], f"{family} takes no tokens: use tf_idf or bag_of_words")
+        return None
+    names = text.columns or [column.name for column in columns if column.kind == "text"]
+    readable = {column.name for column in columns if column.kind in ("text", "category")}
+    if wrong := [name for name in names if name not in readable]:
+        found.refuse([*loc, "columns"], f"{quote(wrong)} are no inputs that hold text")
+    if not names:
+        found.refuse(loc, "no input column holds text: leave it out, or name its columns")
+    return text.model_copy(update={"columns": names})
+
+
+def refuse_wide(found: Findings, columns: Sequence[Column]) -> None:
+    if columns and count_width(columns) > MAX_WIDTH:
+        widest = max(columns, key=lambda column: column.distinct)
+        found.refuse(
+            LOC,
+            f"the inputs become more than {MAX_WIDTH:,} numbers per row, {widest.distinct:,} of "
+            f"them from column {widest.name!r}; leave columns with very many categories out",
+        )
+
+
+# ---------------------------------------------------------------- one column in order
+
+
+def find_whole(found: Findings, spec: JobSpec, columns: list[Column]) -> Inputs:
+    family, text = spec.model.type, spec.dataset.text or TokensSpec()
+    over = getattr(spec.model, "over", "auto")
+    if over not in ("auto", "tokens"):
+        found.refuse(["model", "over"], f"no dataset holds what {over} needs yet: use tokens")
+    if len(columns) != 1:
+        found.refuse(
+            LOC, f"{family} reads one column, and here are {len(columns)}: list it in `inputs`"
+        )
+        found.stop()
+    (column,) = columns
+    if column.kind not in ("text", "category"):
+        found.refuse(
+            LOC,
+            f"{family} reads text, but {column.name!r} holds {column.kind}; use linear, "
+            "logistic or mlp for tables",
+        )
+    if not isinstance(text, TokensSpec):
+        found.refuse(["dataset", "text", "type"], f"{family} reads tokens in order: use tokens")
+    elif text.columns not in (None, [column.name]):
+        found.refuse(["dataset", "text", "columns"], f"the one input is {column.name!r}")
+    return Inputs(columns, "tokens", text.model_copy(update={"columns": [column.name]}))

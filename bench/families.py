@@ -1,0 +1,114 @@
+"""Trains the families on public text data through the API, beside the figures they have to reach.
+
+    python -m bench.families --data FOLDER [--url URL] [--key KEY] [--only NAME ...]
+
+FOLDER holds `trec/{train,test}.jsonl` and, of `sst2` and `names_nationality`, `{train,test}.csv`.
+Prints a Markdown table; exits with 1 if a figure is missed.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from client import Trainsmith
+from client.answers import Job
+
+
+@dataclass(frozen=True)
+class Figure:
+    name: str
+    files: str  # with {} for train or test
+    text: str  # the column
+    model: dict[str, Any]
+    features: dict[str, Any]
+    needed: float
+    source: str
+    training: dict[str, Any]
+    split: dict[str, Any] = field(default_factory=lambda: {"validation": 0.1})
+
+    def make_spec(self, train: str, test: str) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "model": self.model,
+            "dataset": {
+                "id": train,
+                "test_id": test,
+                "inputs": [self.text],
+                "target": "label",
+                "text": {"columns": [self.text], **self.features},
+                "split": self.split,
+            },
+            "training": {"schedule": {"type": "cosine"}, **self.training},
+            "evaluation": {"metrics": ["accuracy"]},
+            "checkpoints": {"monitor": "validation/accuracy"},
+            "labels": {"bench": "families"},
+        }
+
+
+def adam(lr: float, epochs: int, batch_size: int = 32, **more: Any) -> dict[str, Any]:
+    optimizer = {"type": "adam", "lr": lr}
+    return {"optimizer": optimizer, "epochs": epochs, "batch_size": batch_size, **more}
+
+
+LOGISTIC = {"type": "logistic"}
+TF_IDF = {"type": "tf_idf", "ngram_max": 2, "sublinear": True}
+PIECES = {**TF_IDF, "analyzer": "token"}
+ALL = {"validation": 0.0}  # a tenth of few rows is dear: train on all, keep the last weights
+TREC, SST2 = "trec/{}.jsonl", "sst2/{}.csv"
+NAMES = "names_nationality/{}.csv"
+KIM = {"type": "cnn", "kernels": [3, 4, 5], "channels": [100], "embedding": 128, "dropout": 0.5}
+GRU = {"type": "rnn", "cell": "gru", "hidden": 96, "embedding": 48, "bidirectional": True}
+TOKENS = {"type": "tokens"}
+OURS, PAPER = "TF-IDF and logistic regression of scikit-learn, same files", "Kim 2014, CNN-rand"
+FIGURES = [
+    Figure("trec tf_idf", TREC, "text", LOGISTIC, PIECES, 0.91, OURS, adam(0.03, 20, l2=1e-6), ALL),
+    Figure("trec cnn", TREC, "text", KIM, TOKENS, 0.882, PAPER, adam(0.001, 15), ALL),
+    Figure("sst2 tf_idf", SST2, "text", LOGISTIC, TF_IDF, 0.815, OURS, adam(0.02, 8, l2=0.0)),
+    Figure(
+        "names rnn",
+        NAMES,
+        "name",
+        {**GRU, "dropout": 0.3, "pool": "max"},
+        {**TOKENS, "tokenizer": "character", "lowercase": False},
+        0.783,
+        "character TF-IDF and logistic regression, same files",
+        adam(0.003, 15, 64),
+    ),
+]
+
+
+def run(client: Trainsmith, figure: Figure, data: Path) -> tuple[Job, dict[str, Any]]:
+    paths = (data / figure.files.format(part) for part in ("train", "test"))
+    train, test = (client.datasets.upload(path)["id"] for path in paths)
+    job = client.jobs.wait(client.jobs.create(figure.make_spec(train, test))["id"], timeout=3600)
+    if job["status"] != "succeeded":
+        sys.exit(f"{figure.name} {job['status']}: {job['error']}")
+    return job, dict(client.jobs.evaluation(job["id"]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--url", help="default: the server that runs here")
+    parser.add_argument("--key", help="default: TRAINSMITH_API_KEY, else the data folder's")
+    parser.add_argument("--only", nargs="+", default=[figure.name for figure in FIGURES])
+    options = parser.parse_args()
+    print("| data and family | test accuracy | needed | source | majority class |")
+    print("|---|---|---|---|---|")
+    missed = False
+    with Trainsmith(options.url, options.key) as client:
+        for figure in FIGURES:
+            if figure.name not in options.only:
+                continue
+            _, evaluation = run(client, figure, options.data)
+            score, baseline = (evaluation[part]["accuracy"] for part in ("test", "baseline"))
+            missed |= score < figure.needed
+            cells = f"{score:.4f} | {figure.needed:.3f} | {figure.source} | {baseline:.3f}"
+            print(f"| {figure.name} | {cells} |", flush=True)
+    sys.exit(missed)
+
+
+if __name__ == "__main__":
+    main()
