@@ -5,10 +5,12 @@ import random
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import nn
 from torch.utils import deterministic
 
 from worker.engine.errors import UserError
 
+SHARED_OPERATIONS = 20_000_000  # per step; bench/results/threads.md
 BFLOAT16_CAPABILITY = (8, 0)  # Ampere: the first GPUs that are fast at it
 
 
@@ -29,6 +31,15 @@ def choose_autocast(precision: str, device: torch.device) -> AbstractContextMana
     if precision == "bfloat16" or (precision == "auto" and fast):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def choose_threads(model: nn.Module, rows: int, threads: int) -> int:
+    """One thread for steps too small to share: on idle cores a second one gains nothing there, and
+    on busy ones each step waits for it. Depends on the job alone, so a resumed run does the same.
+    """
+    parameters = sum(param.numel() for param in model.parameters())
+    operations = 6 * parameters * rows  # of a dense model: 2 forward, 4 backward
+    return threads if operations >= SHARED_OPERATIONS else 1
 
 
 def make_deterministic(threads: int) -> None:

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from worker import registry
-from worker.data.prepare import prepare
+from worker.data.prepare import Prepared, prepare
 from worker.engine.build import build_loss, build_scorer, build_trainer, move
 from worker.engine.checkpoint import InvalidCheckpoint, name_checkpoint, read_checkpoint
-from worker.engine.device import choose_device, make_deterministic, seed_everything
+from worker.engine.device import choose_device, choose_threads, make_deterministic, seed_everything
 from worker.engine.evaluate import Evaluation
 from worker.engine.report import evaluate
 from worker.engine.reporter import Reporter
@@ -21,7 +22,7 @@ from worker.export.bundle import write_bundle
 
 def run(request: Request, reporter: Reporter) -> Result:
     """Raises UserError, DataError, NonFiniteLoss; OSError if the last checkpoint fails."""
-    make_deterministic(request.threads)
+    make_deterministic(threads=1)  # data is prepared alike on every machine
     device = choose_device(request.spec.resources.device)
     reporter.phase("preparing")
     warnings = Warnings(reporter)
@@ -30,6 +31,7 @@ def run(request: Request, reporter: Reporter) -> Result:
     outputs = loss.outputs(len(data.classes))
     seed_everything(request.spec.training.seed)
     model = registry.build_model(request.spec.model, data.features.shape, outputs).to(device)
+    set_threads(request, data, model)
     write_bundle(request, data.features, outputs)
     trainer = build_trainer(request, data, model, loss, warnings)
     if (known := resume(trainer, request)) is not None:
@@ -49,6 +51,13 @@ def run(request: Request, reporter: Reporter) -> Result:
         return Result(None, evaluation=evaluation)
     finally:
         trainer.drain()  # what is on disk is reported, whatever happened
+
+
+def set_threads(request: Request, data: Prepared, model: nn.Module) -> None:
+    threads = request.threads
+    if data.features.whole is None:  # else a weight is used more than once per row
+        threads = choose_threads(model, request.spec.training.batch_size, threads)
+    torch.set_num_threads(threads)
 
 
 # ---------------------------------------------------------------- resuming
