@@ -155,6 +155,23 @@ def create_project(name: str, home: Home = None) -> None:
         typer.echo(f"{project.id} {name}")
 
 
+@projects_app.command("limit")
+def limit_project(
+    name: str,
+    max_queued: Annotated[int | None, typer.Option(min=0, help="Jobs that may wait.")] = None,
+    max_running: Annotated[
+        int | None, typer.Option(min=1, help="Jobs that may run at a time.")
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Cap the jobs of a project. A cap that is not named is lifted."""
+    configure(home=home)
+    with open_database(), transaction() as session:
+        projects.limit_project(session, name, max_queued, max_running)
+    queued, running = ("no cap" if cap is None else str(cap) for cap in (max_queued, max_running))
+    typer.echo(f"{name}: queued {queued}, running {running}")
+
+
 @contextmanager
 def open_database() -> Iterator[None]:
     """The configured server, or the embedded one: the running one, or one just for now."""

@@ -29,6 +29,8 @@ class ProjectOut(BaseModel):
 
     id: str
     name: str
+    max_queued: int | None = Field(description="Jobs that may wait. Null: no cap.")
+    max_running: int | None = Field(description="Jobs that may run at a time. Null: no cap.")
     created_at: datetime
 
 

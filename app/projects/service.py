@@ -21,6 +21,17 @@ def create_project(session: Session, name: str) -> Project:
     return project
 
 
+def limit_project(
+    session: Session, name: str, max_queued: int | None, max_running: int | None
+) -> Project:
+    """Set both caps; None lifts one. Jobs that wait or run already stay."""
+    statement = update(Project).where(Project.name == name).returning(Project)
+    project = session.scalar(statement.values(max_queued=max_queued, max_running=max_running))
+    if project is None:
+        raise NotFound(f"There is no project {name!r}.")
+    return project
+
+
 def create_key(
     session: Session,
     project_id: str,

@@ -48,6 +48,16 @@ def test_projects_and_keys_from_creation_to_revocation(home: Path) -> None:
     assert run("keys", "list", home=home).stdout == f"{key_id} vision read revoked laptop\n"
 
 
+def test_a_project_is_capped_and_freed(home: Path) -> None:
+    run("projects", "create", "search", home=home)
+    capped = run("projects", "limit", "search", "--max-running", "2", home=home)
+    assert capped.stdout == "search: queued no cap, running 2\n"
+    freed = run("projects", "limit", "search", home=home)
+    assert freed.stdout == "search: queued no cap, running no cap\n"
+    absent = run("projects", "limit", "absent", home=home)
+    assert "There is no project 'absent'." in absent.stderr
+
+
 def test_the_default_project_is_made_with_its_first_key(home: Path) -> None:
     created = run("keys", "create", "first", home=home)
     assert created.stdout.split()[1].startswith("ts_")

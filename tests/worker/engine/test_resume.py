@@ -89,6 +89,7 @@ def test_a_run_may_be_cut_anywhere_and_often(ask: Ask) -> None:
 @pytest.mark.parametrize(
     "training",
     [
+        {"precision": "bfloat16"},
         {"accumulate": 2, "batch_size": 4},
         {"ema_decay": 0.9},
         {"weight_decay_on": "weights"},
