@@ -145,9 +145,7 @@ class Supervisor:
         oom_kills = count_oom_kills()
         self._recorder.start()
         try:
-            faults.reach("supervisor.before_launch")
             self._launch()
-            faults.reach("supervisor.after_launch")
             while self._exit is None:
                 self._watch()
             self._slot.rest()
@@ -165,12 +163,16 @@ class Supervisor:
             self._conclude(out_of_memory=count_oom_kills() > oom_kills)
 
     def _launch(self) -> None:
-        self._slot.restart_if_broken()
-        threads = max(1, get_settings().threads // get_settings().slots)
-        request = write_request(self._assignment, threads)
-        self._slot.launch(request, self._trainer_end, self._log_end)
-        self._trainer_end.close()
-        os.close(self._log_end)
+        try:
+            faults.reach("supervisor.before_launch")
+            self._slot.restart_if_broken()
+            threads = max(1, get_settings().threads // get_settings().slots)
+            request = write_request(self._assignment, threads)
+            self._slot.launch(request, self._trainer_end, self._log_end)
+            faults.reach("supervisor.after_launch")
+        finally:  # the trainer has its own copies
+            self._trainer_end.close()
+            os.close(self._log_end)
 
     def _watch(self) -> None:
         assert self._slot.control is not None
