@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.specs.columns import ImageFacts, SequenceFacts
 from app.specs.data import ColumnKind, DatasetFormat
 
 
@@ -27,6 +28,8 @@ class ColumnDetail(ColumnSummary):
     values: list[tuple[str, int]] = Field(
         description="The most common values with their counts, at most 100."
     )
+    image: ImageFacts | None = Field(default=None, description="Of pictures, in pixels.")
+    sequence: SequenceFacts | None = Field(default=None, description="Of sequences, in steps.")
 
 
 class DatasetSummary(BaseModel):

@@ -13,7 +13,7 @@ from app.specs.text import TextSpec, TokensSpec
 
 MAX_WIDTH = 100_000  # numbers per row, once categories are encoded
 TERMS_PER_ROW = 200  # of a text as counts of terms; nobody has counted yet
-UNUSABLE = ("text", "time")
+UNUSABLE = ("text", "time", "image", "sequence")
 LOC: Loc = ["dataset", "inputs"]
 TERMS_HINT = 'or set dataset.text to {"type": "tf_idf"}'
 

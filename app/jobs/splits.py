@@ -23,13 +23,18 @@ def check_split(found: Findings, spec: JobSpec, columns: Mapping[str, Column]) -
     if split.by == "time" and column.kind not in ("time", "number"):
         found.refuse([*loc], f"{name} holds {column.kind}, which has no order in time")
     if split.by == "group":
-        parts = 1 + (split.validation > 0) + (split.test != 0 and spec.dataset.test_id is None)
-        if column.distinct < parts:
-            found.refuse(
-                [*loc], f"{name} has {column.distinct} groups for {parts} parts of the data"
-            )
+        check_groups(found, [*loc], spec, column)
     if split.by == "column":
         check_parts(found, [*loc], column)
+
+
+def check_groups(found: Findings, loc: Loc, spec: JobSpec, column: Column) -> None:
+    split, name = spec.dataset.split, f"column {column.name!r}"
+    parts = 1 + (split.validation > 0) + (split.test != 0 and spec.dataset.test_id is None)
+    if column.kind in ("image", "sequence"):
+        found.refuse(loc, f"{name} holds {column.kind}, which cannot say where a row belongs")
+    elif column.distinct < parts:
+        found.refuse(loc, f"{name} has {column.distinct} groups for {parts} parts of the data")
 
 
 def check_parts(found: Findings, loc: Loc, column: Column) -> None:

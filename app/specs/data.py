@@ -8,7 +8,7 @@ from app.specs.base import ColumnName, Fraction, Seed, Spec
 from app.specs.text import TextSpec
 
 DatasetFormat = Literal["csv", "jsonl", "parquet"]
-ColumnKind = Literal["number", "category", "boolean", "text", "time"]
+ColumnKind = Literal["number", "category", "boolean", "text", "time", "image", "sequence"]
 
 
 class SplitSpec(Spec):

@@ -7,6 +7,7 @@ from app.errors import FieldError, ResourceLimit, ValidationError
 from app.jobs.checks import Plan, resolve
 from app.specs import JobSpec
 from app.specs.columns import Column
+from app.specs.data import ColumnKind
 from tests.factories import category, flower_columns, job_body, number
 
 DATASET_ID = f"ds_{'1' * 32}"
@@ -210,6 +211,26 @@ def test_a_split_that_its_column_cannot_make_is_refused(column: Column, by: str,
     loc, message = error_of(*flower_columns(), column, dataset=split)
     assert loc == "dataset.split.column"
     assert part in message
+
+
+@pytest.mark.parametrize("kind", ["image", "sequence"])
+@pytest.mark.parametrize(
+    ("parts", "loc", "part"),
+    [
+        ({}, "dataset.inputs", "cannot train on"),
+        ({"model": {"type": "cnn"}, "dataset": {"inputs": ["k"]}}, "dataset.inputs", "but 'k'"),
+        ({"dataset": {"inputs": ["length"], "target": "k"}}, "dataset.target", "no model"),
+        ({"dataset": {"split": {"by": "group", "column": "k"}}}, "dataset.split.column", "belongs"),
+    ],
+)
+def test_a_column_that_no_model_reads_yet_is_refused(
+    kind: ColumnKind, parts: dict[str, Any], loc: str, part: str
+) -> None:
+    column = Column(name="k", kind=kind, distinct=150)
+    found = error_of(*flower_columns(), column, **parts)
+    assert found[0] == loc
+    assert part in found[1]
+    assert kind in found[1]
 
 
 def test_the_column_of_a_split_is_no_input_and_counts_its_own_rows() -> None:
