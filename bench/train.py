@@ -32,8 +32,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from app.specs import JobSpec
 from app.specs.columns import Column
 from worker import registry
-from worker.data.features import ClassTarget, Features, NumberInput, ValueTarget
+from worker.data.columns import NumberInput
+from worker.data.features import Features
 from worker.data.prepare import Part, Prepared
+from worker.data.targets import ClassTarget, ValueTarget
 from worker.engine.build import build_loss, build_trainer
 from worker.engine.device import make_deterministic, seed_everything
 from worker.engine.reporter import Point, SavedCheckpoint

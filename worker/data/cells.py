@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
-RawColumn = Tensor | list[str | None]
+
+class Block(Protocol):
+    """A raw column of cells that are more than one number or text, such as sequences."""
+
+    def __len__(self) -> int: ...
+    def take(self, rows: Tensor) -> Block: ...
+    def find_missing(self) -> list[int]:
+        """Row numbers from 0, rising."""
+        ...
+
+
+RawColumn = Tensor | list[str | None] | Block
 MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?"})
 
 

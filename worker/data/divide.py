@@ -63,6 +63,7 @@ def read_times(values: RawColumn, column: str) -> list[float]:
     if isinstance(values, Tensor):
         times: list[float] = values.tolist()
         return times
+    assert isinstance(values, list)
     return [to_seconds(value or "", column, row) for row, value in enumerate(values, start=1)]
 
 

@@ -3,37 +3,21 @@
 import os
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from app.specs.data import ColumnKind
 from app.specs.text import TokensSpec
 from worker.data.cells import RawColumn
-from worker.data.divide import read_times, split_by_column, split_by_group, split_by_time
-from worker.data.features import (
-    ClassTarget,
-    CountTarget,
-    Features,
-    Input,
-    NumberInput,
-    Target,
-    fit_category,
-    fit_classes,
-    fit_number,
-    fit_value,
-)
+from worker.data.columns import NumberInput, fit_category, fit_number
+from worker.data.features import Features, Input
 from worker.data.fit_text import fit_terms, fit_tokens
+from worker.data.load import Loaded, load
+from worker.data.parts import split_columns, to_labels
 from worker.data.rows import Rows, hold_rows
-from worker.data.split import Split, split_rows
-from worker.data.table import (
-    Columns,
-    count_rows,
-    find_missing,
-    read_columns,
-    refuse_absent,
-    take_rows,
-)
-from worker.engine.errors import DataError, UserError
+from worker.data.split import Split
+from worker.data.table import Columns, count_rows, take_rows
+from worker.data.targets import ClassTarget, CountTarget, Target, fit_classes, fit_value
+from worker.engine.errors import DataError
 from worker.engine.request import Request
 from worker.engine.warnings import Warnings
 
@@ -65,149 +49,22 @@ class Prepared:
 
 
 def prepare(request: Request, warnings: Warnings) -> Prepared:
-    kinds = choose_columns(request)
-    columns = load(request, kinds | choose_split_column(request), warnings)
-    split = split_columns(request, columns)
-    parts = {
-        "validation": take_rows(columns, split.validation),
-        "test": take_rows(columns, split.test),
-    }
-    if request.test_dataset is not None:
-        parts["test"] = load_test(request, kinds, warnings)
-    train = take_rows(columns, split.train)
-    features = fit(request, kinds, train, warnings)
+    loaded = load(request, warnings)
+    return encode_parts(request, loaded, split_columns(request, loaded.columns), warnings)
+
+
+def encode_parts(request: Request, loaded: Loaded, split: Split, warnings: Warnings) -> Prepared:
+    """Fitted on the training rows of `split`. A test dataset is tested on instead of its rows."""
+    train, validation, test = (
+        take_rows(loaded.columns, rows) for rows in (split.train, split.validation, split.test)
+    )
+    features = fit(request, loaded.kinds, train, warnings)
     return Prepared(
         features,
         encode("training", features, train, warnings),
-        encode("validation", features, parts["validation"], warnings),
-        encode("test", features, parts["test"], warnings),
+        encode("validation", features, validation, warnings),
+        encode("test", features, loaded.test_columns or test, warnings),
     )
-
-
-# ---------------------------------------------------------------- reading
-
-
-def choose_columns(request: Request) -> dict[str, ColumnKind]:
-    """The inputs and, last, the target, each with the kind it is read as."""
-    data = request.spec.dataset
-    kinds = {column.name: column.kind for column in request.dataset.columns}
-    inputs = data.inputs or [name for name in kinds if name not in (data.target, data.split.column)]
-    refuse_absent([*inputs, data.target], list(kinds))
-    text = (data.text.columns or []) if data.text else []
-    kinds |= {name: "text" for name in text if name in inputs}
-    for name in inputs:
-        if kinds[name] == "time" or (kinds[name] == "text" and name not in text):
-            raise DataError(
-                f"Column {name!r} holds {kinds[name]}, which this model cannot take as input.",
-                hint="List the input columns in dataset.inputs and leave this one out.",
-            )
-    if request.task == "regression" and kinds[data.target] != "number":
-        raise DataError(
-            f"The target {data.target!r} does not hold numbers, so it cannot be a regression.",
-            hint="Choose a classification model, such as logistic, or another target.",
-        )
-    return {**{name: kinds[name] for name in inputs}, data.target: kinds[data.target]}
-
-
-def choose_split_column(request: Request) -> dict[str, ColumnKind]:
-    name = request.spec.dataset.split.column
-    if name is None:
-        return {}
-    kinds = {column.name: column.kind for column in request.dataset.columns}
-    refuse_absent([name], list(kinds))
-    return {name: kinds[name]}
-
-
-def load(request: Request, kinds: dict[str, ColumnKind], warnings: Warnings) -> Columns:
-    columns = read_columns(request.dataset.path, kinds, request.threads)
-    return drop_missing_targets(request, columns, "dataset", warnings)
-
-
-def load_test(request: Request, kinds: dict[str, ColumnKind], warnings: Warnings) -> Columns:
-    assert request.test_dataset is not None
-    refuse_absent(kinds, [column.name for column in request.test_dataset.columns])
-    columns = read_columns(request.test_dataset.path, kinds, request.threads)
-    return drop_missing_targets(request, columns, "test dataset", warnings)
-
-
-def drop_missing_targets(
-    request: Request, columns: Columns, name: str, warnings: Warnings
-) -> Columns:
-    target = request.spec.dataset.target
-    missing = find_missing(columns[target])
-    if missing and request.spec.dataset.missing_target == "error":
-        raise DataError(
-            f"The target {target!r} is missing in {len(missing)} rows of the {name}, "
-            f"first in row {missing[0] + 1}.",
-            hint='Fill it in, or set dataset.missing_target to "drop".',
-        )
-    if missing:
-        warnings.add(f"{len(missing)} rows of the {name} have no {target!r} and were dropped.")
-        keep = torch.ones(count_rows(columns), dtype=torch.bool)
-        keep[missing] = False
-        columns = take_rows(columns, keep.nonzero().squeeze(1))
-    if count_rows(columns) == 0:
-        raise DataError(
-            f"No row of the {name} has a target {target!r}.", hint="Bring rows with a target."
-        )
-    return columns
-
-
-# ---------------------------------------------------------------- splitting
-
-
-def split_columns(request: Request, columns: Columns) -> Split:
-    data, rows = request.spec.dataset, count_rows(columns)
-    classify = request.task == "classification"
-    labels = to_labels(columns[data.target]) if classify else None
-    # The API fills in the shares; a spec that left them open means the same here.
-    test = data.split.test if data.split.test is not None else 0.0 if data.test_id else 0.1
-    if test and data.test_id:
-        raise UserError(
-            "dataset.split.test and dataset.test_id both say what to test on.",
-            hint="Leave one of them out.",
-        )
-    split = divide(request, columns, test, labels)
-    if len(split.train) < 2:
-        raise DataError(
-            f"{rows} rows leave {len(split.train)} for training on {data.target!r}; "
-            "at least 2 are needed.",
-            hint="Bring more rows, or set dataset.split.validation and dataset.split.test to 0.",
-        )
-    if labels is not None and len({labels[row] for row in split.train.tolist()}) < 2:
-        raise DataError(
-            f"The training rows hold one class of {data.target!r}: "
-            f"{labels[split.train[0]][:100]!r}.",
-            hint="Bring rows of at least two classes, or choose another target.",
-        )
-    return split
-
-
-def divide(request: Request, columns: Columns, test: float, labels: list[str] | None) -> Split:
-    spec = request.spec.dataset.split
-    if spec.column is None:
-        chosen = labels if spec.stratify is not False else None
-        return split_rows(count_rows(columns), spec.validation, test, spec.seed, chosen)
-    values = columns[spec.column]
-    if missing := find_missing(values):
-        raise DataError(
-            f"Column {spec.column!r} is missing in {len(missing)} rows, and the split looks at it.",
-            hint="Fill it in, or divide the rows otherwise: dataset.split.by.",
-        )
-    if spec.by == "group":
-        return split_by_group(to_labels(values), spec.validation, test, spec.seed)
-    if spec.by == "time":
-        return split_by_time(read_times(values, spec.column), spec.validation, test)
-    return split_by_column(to_labels(values), spec.column)
-
-
-def to_labels(values: RawColumn) -> list[str]:
-    if not isinstance(values, Tensor):
-        return [value or "" for value in values]
-    return [str(int(value)) if value.is_integer() else repr(value) for value in values.tolist()]
-
-
-# ---------------------------------------------------------------- fitting and encoding
 
 
 def fit(
@@ -252,6 +109,7 @@ def fit_input(request: Request, name: str, kind: ColumnKind, values: RawColumn) 
         if isinstance(data.text, TokensSpec):
             return fit_tokens(name, values, data.text)
         return fit_terms(name, values, data.text)
+    assert isinstance(values, list)
     return fit_category(name, kind, values)
 
 

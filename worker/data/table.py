@@ -75,12 +75,19 @@ def find_missing(values: RawColumn) -> list[int]:
     """The rows, counted from 0, whose cell is missing."""
     if isinstance(values, torch.Tensor):
         return values.isnan().nonzero().squeeze(1).tolist()
-    return [row for row, value in enumerate(values) if value is None]
+    if isinstance(values, list):
+        return [row for row, value in enumerate(values) if value is None]
+    return values.find_missing()
 
 
 def take_rows(columns: Columns, rows: torch.Tensor) -> Columns:
     numbers = rows.tolist()
-    return {
-        name: values[rows] if isinstance(values, torch.Tensor) else [values[n] for n in numbers]
-        for name, values in columns.items()
-    }
+    return {name: take(values, rows, numbers) for name, values in columns.items()}
+
+
+def take(values: RawColumn, rows: torch.Tensor, numbers: list[int]) -> RawColumn:
+    if isinstance(values, torch.Tensor):
+        return values[rows]
+    if isinstance(values, list):
+        return [values[number] for number in numbers]
+    return values.take(rows)

@@ -105,6 +105,10 @@ class TermsInput:
             "weights": list(self.weights),
         }
 
+    @staticmethod
+    def from_json(state: dict[str, Any]) -> TermsInput:
+        return TermsInput(**state | {name: tuple(state[name]) for name in ("terms", "weights")})
+
 
 def make_sparse(starts: Tensor, columns: Tensor, cells: Tensor, width: int) -> Tensor:
     """(len(starts) - 1, width) in compressed rows, as nn.Linear takes them."""
@@ -179,6 +183,12 @@ class TokensInput:
             "vocabulary": list(self.vocabulary),
             "merges": [list(pair) for pair in self.merges],
         }
+
+    @staticmethod
+    def from_json(state: dict[str, Any]) -> TokensInput:
+        merges = tuple((first, second) for first, second in state["merges"])
+        rest = {key: state[key] for key in ("name", "tokenizer", "lowercase", "max_length")}
+        return TokensInput(**rest, vocabulary=tuple(state["vocabulary"]), merges=merges)
 
 
 Split = Callable[[str], list[str]]

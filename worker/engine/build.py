@@ -10,8 +10,8 @@ from torch.optim import Optimizer
 from app.specs.training import MetricName, TrainingSpec
 from worker import registry
 from worker.data.batches import Batches
-from worker.data.features import ValueTarget
 from worker.data.prepare import Part, Prepared
+from worker.data.targets import ValueTarget
 from worker.engine.average import Average
 from worker.engine.device import choose_autocast
 from worker.engine.errors import UserError

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from app.specs.training import MetricName
 from worker import registry
-from worker.data.features import ClassTarget, Target, ValueTarget
 from worker.data.prepare import Part
 from worker.data.rows import Rows, count_numbers
+from worker.data.targets import ClassTarget, Target, ValueTarget
 from worker.engine.warnings import Warnings
 from worker.losses import Loss
 

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 
 from worker import registry
-from worker.data import cells, features, text
-from worker.data.features import ClassTarget, Features, Input
+from worker.data import cells, columns, features, targets, text
+from worker.data.features import Features, Input
+from worker.data.targets import ClassTarget
 from worker.engine.checkpoint import write_folder
 from worker.engine.request import Request
 from worker.export import predictor
 
+CARRIED = (cells, text, columns, targets, features)  # in an order in which they can be read
 NAMED_INPUTS = 8  # in the text of the README
 SHOWN_INPUTS = 100  # in its example
 README = """# {name}
@@ -71,11 +73,11 @@ def join_sources(request: Request) -> str:
     """One file out of several; only their imports of each other fall away."""
     head, body = read_source(Path(predictor.__file__)).split("from __future__", 1)
     parts = [
-        *(read_source(Path(str(module.__file__))) for module in (cells, text, features)),
+        *(read_source(Path(str(module.__file__))) for module in CARRIED),
         read_source(registry.find_model_source(request.spec.model)),
         body.split("\n", 1)[1],
     ]
-    ours = re.compile(r"^from (worker\.\S+|__future__) import .*\n", re.MULTILINE)
+    ours = re.compile(r"^from (worker\.\S+|__future__) import (\([^)]*\)|.*)\n", re.MULTILINE)
     return f"{head}\nfrom __future__ import annotations\n" + "\n\n".join(
         ours.sub("", part) for part in parts
     )

@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from worker.data.features import ClassTarget, Features, ValueTarget, read_rows
+from worker.data.features import Features, read_rows
+from worker.data.targets import ClassTarget, ValueTarget
 from worker.models.linear import build
 
 

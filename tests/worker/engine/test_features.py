@@ -9,15 +9,9 @@ import torch
 from torch import Tensor
 
 from worker.data.cells import CellError
-from worker.data.features import (
-    Features,
-    fit_category,
-    fit_classes,
-    fit_number,
-    fit_value,
-    measure,
-    read_rows,
-)
+from worker.data.columns import fit_category, fit_number, measure
+from worker.data.features import Features, read_rows
+from worker.data.targets import fit_classes, fit_value
 
 NAN = math.nan
 

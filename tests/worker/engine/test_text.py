@@ -13,9 +13,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from app.specs.text import BagOfWordsSpec, TfIdfSpec, TokensSpec
 from tests.worker.conftest import Recorder, make_spec, make_text_rows, next_attempt, stop_at
 from tests.worker.engine.test_bundle import predict_apart, unpack
-from worker.data.features import Features, fit_classes
+from worker.data.features import Features
 from worker.data.fit_text import fit_terms, fit_tokens
 from worker.data.rows import SparseRows
+from worker.data.targets import fit_classes
 from worker.data.text import choose_tokenizer, make_sparse
 from worker.engine.request import Request
 from worker.engine.run import run

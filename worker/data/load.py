@@ -1,0 +1,101 @@
+"""Reads the columns a job asks for, without the rows that have no target."""
+
+from dataclasses import dataclass
+
+import torch
+
+from app.specs.data import ColumnKind
+from worker.data.table import (
+    Columns,
+    count_rows,
+    find_missing,
+    read_columns,
+    refuse_absent,
+    take_rows,
+)
+from worker.engine.errors import DataError
+from worker.engine.request import Request
+from worker.engine.warnings import Warnings
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Raw columns: those in `kinds`, the inputs first and the target last, and the one that a split
+    looks at."""
+
+    kinds: dict[str, ColumnKind]
+    columns: Columns
+    test_columns: Columns | None  # of the test dataset, if there is one
+
+
+def load(request: Request, warnings: Warnings) -> Loaded:
+    kinds = choose_columns(request)
+    columns = load_table(request, kinds | choose_split_column(request), warnings)
+    tested = load_test_table(request, kinds, warnings) if request.test_dataset else None
+    return Loaded(kinds, columns, tested)
+
+
+def choose_columns(request: Request) -> dict[str, ColumnKind]:
+    """The inputs and, last, the target, each with the kind it is read as."""
+    data = request.spec.dataset
+    kinds = {column.name: column.kind for column in request.dataset.columns}
+    inputs = data.inputs or [name for name in kinds if name not in (data.target, data.split.column)]
+    refuse_absent([*inputs, data.target], list(kinds))
+    text = (data.text.columns or []) if data.text else []
+    kinds |= {name: "text" for name in text if name in inputs}
+    for name in inputs:
+        if kinds[name] == "time" or (kinds[name] == "text" and name not in text):
+            raise DataError(
+                f"Column {name!r} holds {kinds[name]}, which this model cannot take as input.",
+                hint="List the input columns in dataset.inputs and leave this one out.",
+            )
+    if request.task == "regression" and kinds[data.target] != "number":
+        raise DataError(
+            f"The target {data.target!r} does not hold numbers, so it cannot be a regression.",
+            hint="Choose a classification model, such as logistic, or another target.",
+        )
+    return {**{name: kinds[name] for name in inputs}, data.target: kinds[data.target]}
+
+
+def choose_split_column(request: Request) -> dict[str, ColumnKind]:
+    name = request.spec.dataset.split.column
+    if name is None:
+        return {}
+    kinds = {column.name: column.kind for column in request.dataset.columns}
+    refuse_absent([name], list(kinds))
+    return {name: kinds[name]}
+
+
+def load_table(request: Request, kinds: dict[str, ColumnKind], warnings: Warnings) -> Columns:
+    columns = read_columns(request.dataset.path, kinds, request.threads)
+    return drop_missing_targets(request, columns, "dataset", warnings)
+
+
+def load_test_table(request: Request, kinds: dict[str, ColumnKind], warnings: Warnings) -> Columns:
+    assert request.test_dataset is not None
+    refuse_absent(kinds, [column.name for column in request.test_dataset.columns])
+    columns = read_columns(request.test_dataset.path, kinds, request.threads)
+    return drop_missing_targets(request, columns, "test dataset", warnings)
+
+
+def drop_missing_targets(
+    request: Request, columns: Columns, name: str, warnings: Warnings
+) -> Columns:
+    target = request.spec.dataset.target
+    missing = find_missing(columns[target])
+    if missing and request.spec.dataset.missing_target == "error":
+        raise DataError(
+            f"The target {target!r} is missing in {len(missing)} rows of the {name}, "
+            f"first in row {missing[0] + 1}.",
+            hint='Fill it in, or set dataset.missing_target to "drop".',
+        )
+    if missing:
+        warnings.add(f"{len(missing)} rows of the {name} have no {target!r} and were dropped.")
+        keep = torch.ones(count_rows(columns), dtype=torch.bool)
+        keep[missing] = False
+        columns = take_rows(columns, keep.nonzero().squeeze(1))
+    if count_rows(columns) == 0:
+        raise DataError(
+            f"No row of the {name} has a target {target!r}.", hint="Bring rows with a target."
+        )
+    return columns

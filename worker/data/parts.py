@@ -1,0 +1,62 @@
+"""Which rows train, validate and test, as a spec asks."""
+
+from torch import Tensor
+
+from worker.data.cells import RawColumn
+from worker.data.divide import read_times, split_by_column, split_by_group, split_by_time
+from worker.data.split import Split, split_rows
+from worker.data.table import Columns, count_rows, find_missing
+from worker.engine.errors import DataError, UserError
+from worker.engine.request import Request
+
+
+def split_columns(request: Request, columns: Columns) -> Split:
+    data, rows = request.spec.dataset, count_rows(columns)
+    classify = request.task == "classification"
+    labels = to_labels(columns[data.target]) if classify else None
+    # The API fills in the shares; a spec that left them open means the same here.
+    test = data.split.test if data.split.test is not None else 0.0 if data.test_id else 0.1
+    if test and data.test_id:
+        raise UserError(
+            "dataset.split.test and dataset.test_id both say what to test on.",
+            hint="Leave one of them out.",
+        )
+    split = divide(request, columns, test, labels)
+    if len(split.train) < 2:
+        raise DataError(
+            f"{rows} rows leave {len(split.train)} for training on {data.target!r}; "
+            "at least 2 are needed.",
+            hint="Bring more rows, or set dataset.split.validation and dataset.split.test to 0.",
+        )
+    if labels is not None and len({labels[row] for row in split.train.tolist()}) < 2:
+        raise DataError(
+            f"The training rows hold one class of {data.target!r}: "
+            f"{labels[split.train[0]][:100]!r}.",
+            hint="Bring rows of at least two classes, or choose another target.",
+        )
+    return split
+
+
+def divide(request: Request, columns: Columns, test: float, labels: list[str] | None) -> Split:
+    spec = request.spec.dataset.split
+    if spec.column is None:
+        chosen = labels if spec.stratify is not False else None
+        return split_rows(count_rows(columns), spec.validation, test, spec.seed, chosen)
+    values = columns[spec.column]
+    if missing := find_missing(values):
+        raise DataError(
+            f"Column {spec.column!r} is missing in {len(missing)} rows, and the split looks at it.",
+            hint="Fill it in, or divide the rows otherwise: dataset.split.by.",
+        )
+    if spec.by == "group":
+        return split_by_group(to_labels(values), spec.validation, test, spec.seed)
+    if spec.by == "time":
+        return split_by_time(read_times(values, spec.column), spec.validation, test)
+    return split_by_column(to_labels(values), spec.column)
+
+
+def to_labels(values: RawColumn) -> list[str]:
+    if isinstance(values, list):
+        return [value or "" for value in values]
+    assert isinstance(values, Tensor)
+    return [str(int(value)) if value.is_integer() else repr(value) for value in values.tolist()]
