@@ -13,15 +13,17 @@ from types import ModuleType
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from app.specs.augment import AugmentSpec
 from app.specs.losses import LossSpec
 from app.specs.models import ModelSpec
 from app.specs.optimizers import OptimizerSpec
 from app.specs.schedules import ScheduleSpec
 from app.specs.training import MetricName
+from worker.augment import Augment
 from worker.losses import Loss
 from worker.optimizers import Params
 
-KINDS = ("models", "optimizers", "losses", "schedules", "metrics")
+KINDS = ("models", "optimizers", "losses", "schedules", "metrics", "augment")
 Schedule = Callable[[int], float]  # step, counted from 0 -> factor on the learning rate
 Metric = Callable[[Tensor, Tensor], Tensor]
 
@@ -61,6 +63,11 @@ def build_optimizer(spec: OptimizerSpec, params: Params) -> Optimizer:
 def build_loss(spec: LossSpec) -> Loss:
     loss: Loss = _find("losses", spec.type).build(spec)
     return loss
+
+
+def build_augment(spec: AugmentSpec) -> Augment:
+    augment: Augment = _find("augment", spec.type).build(spec)
+    return augment
 
 
 def build_schedule(spec: ScheduleSpec, steps: int, steps_per_epoch: int) -> Schedule:

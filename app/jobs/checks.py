@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from app.datasets.tables import Dataset
 from app.errors import FieldError
+from app.jobs.augments import check_augment
 from app.jobs.defaults import fill
 from app.jobs.findings import Findings, Loc
 from app.jobs.inputs import UNUSABLE, Inputs, absent, find_inputs
@@ -70,6 +71,7 @@ def resolve(spec: JobSpec, dataset: Dataset, test_dataset: Dataset | None) -> Pl
     rows = count_rows(resolved, table.rows - target.missing, test_rows, column)
     check_rows(found, resolved, rows)
     check_importance(found, resolved, rows, inputs)
+    check_augment(found, resolved, inputs)
     found.stop()
     outputs = count_outputs(resolved, target.distinct)
     parameters = resolved.model.parameter_count(inputs.shape, outputs)

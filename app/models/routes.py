@@ -9,7 +9,8 @@ router = make_router(tags=["models"])
 
 @router.get("/models", response_model=Catalogue)
 def list_models() -> Any:
-    """The model families with JSON Schema and defaults; optimizers, schedules, losses, metrics."""
+    """The model families with JSON Schema and defaults; optimizers, schedules, losses,
+    augmentations, metrics."""
     return service.describe_everything()
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from app.specs.models import Task
+from app.specs.models import Taken, Task
 
 
 class Variant(BaseModel):
@@ -21,6 +21,10 @@ class TaskVariant(Variant):
     tasks: list[Task]
 
 
+class AugmentVariant(Variant):
+    takes: list[Taken] = Field(description="The kinds of input that it changes.")
+
+
 class MetricInfo(BaseModel):
     name: str
     tasks: list[Task]
@@ -34,4 +38,5 @@ class Catalogue(BaseModel):
     optimizers: list[Variant]
     schedules: list[Variant]
     losses: list[TaskVariant]
+    augmentations: list[AugmentVariant]
     metrics: list[MetricInfo]

@@ -6,6 +6,7 @@ from inspect import cleandoc
 from typing import Any, get_args
 
 from app.errors import NotFound
+from app.specs.augment import AUGMENTATIONS, RowsSpec
 from app.specs.base import Spec
 from app.specs.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, LossSpec
 from app.specs.models import FAMILIES
@@ -38,6 +39,7 @@ def describe_everything() -> dict[str, Any]:
         "optimizers": [_describe(spec) for spec in _variants(OptimizerSpec)],
         "schedules": [_describe(spec) for spec in _variants(ScheduleSpec)],
         "losses": [_describe_loss(spec) for spec in _variants(LossSpec)],
+        "augmentations": [_describe_augmentation(spec) for spec in AUGMENTATIONS],
         "metrics": [_describe_metric(name) for name in get_args(MetricName)],
     }
 
@@ -64,6 +66,10 @@ def _describe_loss(spec: type[Spec]) -> dict[str, Any]:
         **described,
         "tasks": _tasks(described["type"], REGRESSION_LOSSES, CLASSIFICATION_LOSSES),
     }
+
+
+def _describe_augmentation(spec: type[RowsSpec]) -> dict[str, Any]:
+    return {**_describe(spec), "takes": list(spec.takes)}
 
 
 def _describe_metric(name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.specs.augment import Augmentations
 from app.specs.base import Seed, Spec
 from app.specs.losses import LossSpec
 from app.specs.optimizers import AdamSpec, OptimizerSpec
@@ -124,6 +125,10 @@ class TrainingSpec(Spec):
     )
     l1: float = Field(default=0.0, ge=0, le=1e3, description="Adds l1 * sum |w| to the loss.")
     l2: float = Field(default=0.0, ge=0, le=1e3, description="Adds l2 * sum w^2 to the loss.")
+    augment: Augmentations = Field(
+        default=[],
+        description="Random changes of the training rows, in this order, anew at every step.",
+    )
     clip_norm: float | None = Field(
         default=None, gt=0, le=1e9, description="Scale gradients down to this global L2 norm."
     )

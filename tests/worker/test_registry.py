@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from app.specs.augment import AugmentSpec
 from app.specs.losses import LossSpec
 from app.specs.models import FAMILIES, CNNSpec, ModelSpec, RNNSpec
 from app.specs.optimizers import OptimizerSpec
@@ -22,6 +23,7 @@ def list_specs(union: Any) -> dict[str, Any]:
 
 SPECS = {
     "models": list_specs(ModelSpec),
+    "augment": list_specs(AugmentSpec),
     "optimizers": list_specs(OptimizerSpec),
     "losses": list_specs(LossSpec),
     "schedules": list_specs(ScheduleSpec),

@@ -12,6 +12,7 @@ from worker import registry
 from worker.data.batches import Batches
 from worker.data.prepare import Part, Prepared
 from worker.data.targets import ValueTarget
+from worker.engine.augmenter import build_augmenter
 from worker.engine.average import Average
 from worker.engine.device import choose_autocast
 from worker.engine.errors import UserError
@@ -103,6 +104,7 @@ def build_trainer(
         best=Best(spec.checkpoints.monitor),
         early_stopping=EarlyStopping(training.early_stopping),
         average=None if training.ema_decay is None else Average(model, training.ema_decay),
+        augmenter=build_augmenter(training, data.features),
     )
 
 

@@ -14,8 +14,10 @@ from torch.optim import Optimizer
 
 from app import faults
 from app.specs import JobSpec
+from worker.augment import Mixed, Targets, split_targets
 from worker.data.batches import Batches
 from worker.data.rows import hold_rows
+from worker.engine.augmenter import Augmenter
 from worker.engine.average import Average
 from worker.engine.checkpoint import name_checkpoint
 from worker.engine.errors import NonFiniteLoss
@@ -51,6 +53,7 @@ class Trainer:
     best: Best
     early_stopping: EarlyStopping
     average: Average | None = None
+    augmenter: Augmenter | None = None
 
     step: int = 0
     saved_step: int | None = 0  # nothing has been learned before the first step
@@ -107,8 +110,10 @@ class Trainer:
         self.report_progress()
         return True
 
-    def train_step(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def train_step(self, inputs: Tensor, targets: Targets) -> Tensor:
         """One optimizer step. The loss stays on the device: reading it would stall the step."""
+        if self.augmenter is not None:
+            inputs, targets = self.augmenter.apply(inputs, targets, self.step)
         self.set_lr(self.spec.training.optimizer.lr * self.schedule(self.step))
         if self.spec.training.accumulate > 1:
             loss = self.accumulate(inputs, targets)
@@ -126,15 +131,17 @@ class Trainer:
             self.average.update(self.step + 1)
         return loss.detach()
 
-    def measure_loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def measure_loss(self, inputs: Tensor, targets: Targets) -> Tensor:
         with self.autocast:
             outputs = self.model(inputs)  # (B, F) -> (B, O)
+        if isinstance(targets, Mixed):
+            return targets.measure(self.loss.compute, outputs.float())
         return self.loss.compute(outputs.float(), targets)
 
-    def accumulate(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def accumulate(self, inputs: Tensor, targets: Targets) -> Tensor:
         """Gradients of the mean over all rows, in the memory of one batch. (A * B, F)"""
         size, total = self.spec.training.batch_size, torch.zeros((), device=self.device)
-        parts = zip(hold_rows(inputs).split(size), torch.split(targets, size), strict=True)
+        parts = zip(hold_rows(inputs).split(size), split_targets(targets, size), strict=True)
         for rows, wanted in parts:
             loss = self.measure_loss(rows, wanted) * (len(wanted) / len(targets))
             loss.backward()  # type: ignore[no-untyped-call]

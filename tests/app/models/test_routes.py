@@ -32,6 +32,8 @@ def test_the_catalogue_names_what_a_job_can_be_trained_with(client: TestClient) 
     losses = {loss["type"]: loss["tasks"] for loss in catalogue["losses"]}
     assert losses["mse"] == ["regression"]
     assert losses["cross_entropy"] == ["classification"]
+    takes = {each["type"]: each["takes"] for each in catalogue["augmentations"]}
+    assert takes["mixup"] == ["image", "sequence", "table"]
     metrics = {metric["name"]: metric for metric in catalogue["metrics"]}
     assert metrics["rmse"] == {"name": "rmse", "tasks": ["regression"], "better": "lower"}
     assert metrics["accuracy"]["better"] == "higher"
