@@ -164,6 +164,8 @@ def describe_event(event: Event) -> str:
             return f"[dim]checkpoint at step {data['step']}{best}[/]"
         case "warning":
             return f"[yellow]warning:[/] {escape(str(data.get('message', data)))}"
+        case "lr_finder":
+            return f"learning rate found: {data['chosen']:.3g}"
         case "resumed":
             return f"resumed from step {data['step']}"
         case _:

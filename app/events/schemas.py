@@ -10,7 +10,9 @@ class EventOut(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     seq: int = Field(description="Rises by exactly one from entry to entry.")
-    type: str = Field(examples=["state", "log", "metric", "checkpoint", "warning", "resumed"])
+    type: str = Field(
+        examples=["state", "log", "metric", "checkpoint", "warning", "resumed", "lr_finder"]
+    )
     attempt: int | None
     time: datetime
     data: dict[str, Any]

@@ -74,8 +74,10 @@ def count_optimizer_states(spec: JobSpec) -> int:
 
 
 def estimate_bytes(spec: JobSpec, parameters: int, rows: int, width: int) -> int:
-    """Weights, their gradients and average, the optimizer's state, and the encoded rows."""
-    copies = 2 + count_optimizer_states(spec) + (spec.training.ema_decay is not None)
+    """Weights, their gradients and copies, the optimizer's state, and the encoded rows."""
+    training = spec.training
+    copies = 2 + (training.ema_decay is not None) + (training.lr_finder is not None)
+    copies += count_optimizer_states(spec)
     return FLOAT_BYTES * (parameters * copies + rows * width)
 
 

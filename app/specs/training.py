@@ -7,6 +7,7 @@ from pydantic import Field
 from app.specs.augment import Augmentations
 from app.specs.base import Seed, Spec
 from app.specs.losses import LossSpec
+from app.specs.lr_finder import LRFinderSpec
 from app.specs.optimizers import AdamSpec, OptimizerSpec
 from app.specs.schedules import ConstantSpec, ScheduleSpec
 
@@ -112,6 +113,9 @@ class TrainingSpec(Spec):
         "memory of one batch.",
     )
     optimizer: OptimizerSpec = AdamSpec()
+    lr_finder: LRFinderSpec | None = Field(
+        default=None, description="A trial before training that replaces `optimizer.lr`."
+    )
     schedule: ScheduleSpec = ConstantSpec()
     loss: Literal["auto"] | LossSpec = Field(
         default="auto",

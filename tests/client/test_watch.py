@@ -26,6 +26,11 @@ def test_steps_that_are_done_again_are_forgotten() -> None:
     assert curves.latest["train/loss"] == 0.5
 
 
+def test_a_learning_rate_that_was_found_is_shown() -> None:
+    event = make_event("lr_finder", chosen=0.012345, points=[[0.1, 1.0]])
+    assert describe_event(event) == "learning rate found: 0.0123"
+
+
 def test_a_job_is_watched_on_a_terminal_too(server: ScriptedServer, client: Trainsmith) -> None:
     scores = answer(200, {"test": {"accuracy": 0.97}})
     done = make_job(status="succeeded")

@@ -44,6 +44,7 @@ def evaluate(trainer: Trainer, data: Prepared, test: Scorer | None) -> Evaluatio
         "per_class": describe_classes(data.classes, matrix) if matrix else None,
         "baseline": describe_baseline(measured, data.train) if measured else None,
         "importance": explain(trainer, model, measured, data) if measured else None,
+        "lr_finder": trainer.found,
         "warnings": trainer.warnings.messages,
     }
 

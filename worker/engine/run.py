@@ -11,6 +11,7 @@ from worker.engine.build import build_loss, build_scorer, build_trainer, move
 from worker.engine.checkpoint import InvalidCheckpoint, name_checkpoint, read_checkpoint
 from worker.engine.device import choose_device, choose_threads, make_deterministic, seed_everything
 from worker.engine.evaluate import Evaluation
+from worker.engine.lr_finder import tune_rate
 from worker.engine.report import evaluate
 from worker.engine.reporter import Reporter
 from worker.engine.request import INHERITED, Request, Result
@@ -38,6 +39,8 @@ def run(request: Request, reporter: Reporter) -> Result:
         return Result(None, evaluation=known)
     test = build_scorer("test", request, data, loss, warnings)
     try:
+        if (stop := tune_rate(trainer)) is not None:
+            return Result(stop, saved=trainer.saved)
         reporter.phase("training")
         if (stop := trainer.train()) is not None:
             return Result(stop, saved=trainer.saved)

@@ -58,6 +58,7 @@ class Trainer:
     step: int = 0
     saved_step: int | None = 0  # nothing has been learned before the first step
     scores: dict[str, float] = field(default_factory=dict)  # of the latest validation
+    found: dict[str, Any] | None = None  # by the learning-rate finder: chosen, points
     best_snapshot: Snapshot | None = None
 
     def __post_init__(self) -> None:
@@ -67,6 +68,7 @@ class Trainer:
         self.steps_per_epoch = self.batches.per_epoch
         self.total_steps = self.spec.training.epochs * self.steps_per_epoch
         self.lr: float | None = None
+        self.peak_lr = self.spec.training.optimizer.lr
         self.attend_at = 0.0  # at once after the first step, so that progress shows
         self.started_at = monotonic()
         self.started_step = self.step
@@ -85,6 +87,7 @@ class Trainer:
     def train(self) -> Stop | None:
         """Train to the end, or until asked to stop: then the state is saved, to the very step."""
         self.model.train()
+        self.started_at = monotonic()
         self.log.resume_clock()
         while not self.finished:
             for inputs, targets in self.batches.epoch(*divmod(self.step, self.steps_per_epoch)):
@@ -114,7 +117,7 @@ class Trainer:
         """One optimizer step. The loss stays on the device: reading it would stall the step."""
         if self.augmenter is not None:
             inputs, targets = self.augmenter.apply(inputs, targets, self.step)
-        self.set_lr(self.spec.training.optimizer.lr * self.schedule(self.step))
+        self.set_lr(self.peak_lr * self.schedule(self.step))
         if self.spec.training.accumulate > 1:
             loss = self.accumulate(inputs, targets)
         else:
@@ -155,6 +158,11 @@ class Trainer:
     def averaged(self) -> AbstractContextManager[object]:
         """Within, the model holds the weights that are measured and exported."""
         return self.average.applied() if self.average else nullcontext()
+
+    def use_rate(self, found: dict[str, Any]) -> None:
+        """The schedule is a factor on this rate, not on that of the spec."""
+        self.found = found
+        self.peak_lr = self.log.lr = found["chosen"]
 
     def set_lr(self, lr: float) -> None:
         if lr != self.lr:
@@ -279,6 +287,7 @@ class Trainer:
             "log": self.log.state_dict(),
             "best": self.best.state_dict(),
             "early_stopping": self.early_stopping.state_dict(),
+            "lr_finder": self.found,
             "evaluation": None,
         }
 
@@ -289,6 +298,8 @@ class Trainer:
         self.scores = facts["scores"]
         self.log.load_state_dict(facts["log"])
         self.early_stopping.load_state_dict(facts["early_stopping"])
+        if (found := facts.get("lr_finder")) is not None:
+            self.use_rate(found)
         if best_snapshot is not None:
             self.best.load_state_dict(facts["best"])
             self.best_snapshot = best_snapshot
