@@ -20,6 +20,8 @@ from app.datasets.routes import router as datasets
 from app.datasets.routes import uploads
 from app.events.listener import Listener
 from app.events.routes import router as events
+from app.explanations.routes import downloads as explanation_files
+from app.explanations.routes import router as explanations
 from app.jobs.dispatch import Reconciler
 from app.jobs.routes import router as jobs
 from app.logging import Envelope, setup_logging
@@ -31,8 +33,12 @@ from app.retention.sweep import Sweeper
 from app.routing import refuse_unknown_query
 
 MAX_BODY_BYTES = 2**20  # of JSON; the route for uploads has a limit of its own
-SLICES = (projects, datasets, jobs, metrics, events, checkpoints, models, retention)
-MOVERS = (uploads, downloads)  # of files: they check the key themselves and hold no session
+SLICES = (
+    *(projects, datasets, jobs, metrics, events),
+    *(explanations, checkpoints, models, retention),
+)
+# They move files, check the key themselves and hold no session.
+MOVERS = (uploads, downloads, explanation_files)
 
 
 class Api(FastAPI):

@@ -54,6 +54,9 @@ def checkpoint_key(job_id: str, attempt: int, step: int) -> str:
     return f"{attempt_key(job_id, attempt)}/s{step}"
 
 
+EXPLANATIONS = "explanations"  # a folder of an attempt
+
+
 def remove_folder(folder: Path) -> None:
     """What stays behind wastes space and nothing else: nothing lists it any more. The sweep
     tries again."""

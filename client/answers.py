@@ -97,6 +97,14 @@ class Checkpoint(TypedDict):
     created_at: str
 
 
+class ExplanationFile(TypedDict):
+    name: str
+    type: str
+    media_type: str
+    sha256: str
+    size_bytes: int
+
+
 class Series(TypedDict):
     name: str
     points: list[tuple[int, float]]

@@ -4,9 +4,11 @@ import math
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
-from client.answers import ENDED, Event, Job, JobSummary, Series
+from client.answers import ENDED, Event, ExplanationFile, Job, JobSummary, Series
+from client.download import Download
 from client.errors import ConnectionFailed, WaitTimeout
 from client.feed import PATIENCE_SECONDS, follow_events
 from client.http import Http, path_of
@@ -126,6 +128,19 @@ class Jobs:
     def evaluation(self, job_id: str) -> dict[str, Any]:
         answer: dict[str, Any] = self._http.get(path_of("jobs", job_id, "evaluation"))
         return answer
+
+    def explanations(self, job_id: str) -> Sequence[ExplanationFile]:
+        """The files that explain single predictions: JSON and pictures. None until the end."""
+        files: Sequence[ExplanationFile] = self._http.get(path_of("jobs", job_id, "explanations"))[
+            "data"
+        ]
+        return files
+
+    def download_explanation(self, job_id: str, name: str, path: str | Path) -> str:
+        """Save to the file `path` and return its sha256, as `checkpoints.download` does."""
+        return Download(
+            self._http, path_of("jobs", job_id, "explanations", name), {}, Path(path)
+        ).run()
 
     def _act(self, job_id: str, action: str, **options: Any) -> Job:
         job: Job = self._http.post(path_of("jobs", job_id, action), **options)

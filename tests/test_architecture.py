@@ -15,7 +15,8 @@ MAX_LINES = 350
 LONGER = {"app/jobs/lifecycle.py": 400}
 ENGINE_SIDE = (
     *(f"worker.{name}" for name in ("engine", "models", "optimizers", "losses", "schedules")),
-    *(f"worker.{name}" for name in ("augment", "metrics", "data", "export")),
+    *(f"worker.{name}" for name in ("augment", "metrics", "attributions", "explain")),
+    *(f"worker.{name}" for name in ("data", "export")),
 )
 DISTRIBUTED = ("sqlalchemy", "celery", "kombu", "redis", "psycopg", "app.db", "app.queue")
 WEB = ("fastapi", "starlette", "uvicorn")

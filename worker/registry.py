@@ -14,16 +14,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from app.specs.augment import AugmentSpec
+from app.specs.explanations import ExplanationSpec
 from app.specs.losses import LossSpec
 from app.specs.models import ModelSpec
 from app.specs.optimizers import OptimizerSpec
 from app.specs.schedules import ScheduleSpec
 from app.specs.training import MetricName
+from worker.attributions import Attribute
 from worker.augment import Augment
 from worker.losses import Loss
 from worker.optimizers import Params
 
-KINDS = ("models", "optimizers", "losses", "schedules", "metrics", "augment")
+KINDS = ("models", "optimizers", "losses", "schedules", "metrics", "augment", "attributions")
 Schedule = Callable[[int], float]  # step, counted from 0 -> factor on the learning rate
 Metric = Callable[[Tensor, Tensor], Tensor]
 
@@ -83,3 +85,8 @@ def find_metric(name: MetricName) -> Metric:
     """
     metric: Metric = _find("metrics", name).compute
     return metric
+
+
+def build_attribution(spec: ExplanationSpec) -> Attribute:
+    attribute: Attribute = _find("attributions", spec.type).build(spec)
+    return attribute

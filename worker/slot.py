@@ -20,8 +20,10 @@ class SlotBroken(Exception):
 class Slot:
     """Owns the lifeline: when this process dies or closes it, everything below is killed."""
 
-    def __init__(self, ttl_seconds: float) -> None:
+    def __init__(self, ttl_seconds: float, cache: Path) -> None:
+        """`cache`: a folder for what libraries want to remember, such as the fonts there are."""
         self._ttl_seconds = ttl_seconds
+        self._cache = cache.absolute()
         self._shim: subprocess.Popen[bytes] | None = None
         self._lifeline = -1
         self._broken = True
@@ -34,7 +36,10 @@ class Slot:
         command = [sys.executable, "-m", "worker.shim"]
         arguments = [str(lifeline), str(control.fileno()), str(self._ttl_seconds)]
         self._shim = subprocess.Popen(
-            command + arguments, pass_fds=[lifeline, control.fileno()], start_new_session=True
+            command + arguments,
+            pass_fds=[lifeline, control.fileno()],
+            env=os.environ | {"MPLCONFIGDIR": str(self._cache / "matplotlib")},
+            start_new_session=True,
         )
         os.close(lifeline)
         control.close()

@@ -28,7 +28,7 @@ from worker.supervisor import Supervisor, claim_job
 log = logging.getLogger(__name__)
 # Shared by the Celery process and its children, which fork after this: set once the worker stops.
 _draining = mmap.mmap(-1, 1)
-_slot = Slot(ttl_seconds=get_settings().lease_seconds)
+_slot = Slot(get_settings().lease_seconds, get_settings().home / "cache")
 
 
 def is_draining() -> bool:

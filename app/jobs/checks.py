@@ -11,8 +11,9 @@ from app.datasets.tables import Dataset
 from app.errors import FieldError
 from app.jobs.augments import check_augment
 from app.jobs.defaults import fill
+from app.jobs.explanations import check_explanations
 from app.jobs.findings import Findings, Loc
-from app.jobs.inputs import UNUSABLE, Inputs, absent, find_inputs
+from app.jobs.inputs import UNUSABLE, absent, find_inputs
 from app.jobs.sizes import Rows, count_outputs, count_rows, refuse_oversize
 from app.jobs.splits import check_split
 from app.specs import JobSpec
@@ -20,7 +21,6 @@ from app.specs.columns import Column
 from app.specs.models import Task
 
 MAX_CLASSES = 10_000
-MAX_EXPLAINED = 1000  # columns: each is scored several times
 MAX_AUTO_CLASSES = 20  # whole numbers with more distinct values are predicted as numbers
 
 
@@ -70,7 +70,7 @@ def resolve(spec: JobSpec, dataset: Dataset, test_dataset: Dataset | None) -> Pl
     column = table.columns.get(resolved.dataset.split.column or "")
     rows = count_rows(resolved, table.rows - target.missing, test_rows, column)
     check_rows(found, resolved, rows)
-    check_importance(found, resolved, rows, inputs)
+    check_explanations(found, resolved, rows, inputs)
     check_augment(found, resolved, inputs)
     found.stop()
     outputs = count_outputs(resolved, target.distinct)
@@ -188,16 +188,3 @@ def check_rows(found: Findings, spec: JobSpec, rows: Rows) -> None:
             f"validation and {rows.test} for testing: too few for {' and '.join(short)}; add rows, "
             "or set split.validation or split.test to 0 or to a larger share",
         )
-
-
-def check_importance(found: Findings, spec: JobSpec, rows: Rows, inputs: Inputs) -> None:
-    loc: Loc = ["evaluation", "importance"]
-    if spec.evaluation.importance is None:
-        return
-    if rows.test + rows.validation == 0:
-        found.refuse(loc, "it is measured on test or validation rows; set split.test")
-    if inputs.text is not None:
-        found.refuse(loc, "it shuffles columns of numbers and categories, and here is text")
-    if len(inputs.columns) > MAX_EXPLAINED:
-        count = len(inputs.columns)
-        found.refuse(loc, f"{count} input columns are too many; at most {MAX_EXPLAINED} fit")

@@ -109,7 +109,7 @@ def show_summary(job: Job) -> dict[str, Any]:
 
 def show_detail(job: Job, queue_position: int | None, waiting_for: str | None) -> JobDetail:
     base = f"/v1/jobs/{job.id}"
-    parts = ("metrics", "events", "stream", "logs", "evaluation", "checkpoints")
+    parts = ("metrics", "events", "stream", "logs", "evaluation", "explanations", "checkpoints")
     return JobDetail(
         **show_summary(job),
         error=job.error,

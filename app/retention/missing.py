@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, cast, select
+from sqlalchemy.dialects.postgresql import JSONPATH
 
 from app.checkpoints.tables import Checkpoint
 from app.datasets.tables import Dataset
+from app.explanations.service import locate
+from app.jobs.tables import Job
 from app.retention.orphans import BATCH, read
 from app.storage import dataset_key, get_path
 
@@ -16,18 +19,32 @@ TABLE = "table.parquet"
 
 
 def find_missing(verify: bool) -> Iterator[str]:
-    """Ids of checkpoints and datasets whose files are gone or cut short. With `verify` every byte
-    of a checkpoint is read, and held against its digest."""
+    """Ids of checkpoints, jobs and datasets whose files are gone or cut short. With `verify` every
+    byte of a checkpoint or an explanation is read, and held against its digest."""
     for id, path, files in _read_all(select(Checkpoint.id, Checkpoint.path, Checkpoint.files)):
         folder = get_path(path)
         sound = all(_is_sound(folder / name, facts, verify) for name, facts in files.items())
         if not sound and read(select(Checkpoint.id).where(Checkpoint.id == id)):
             yield id  # and not one that has gone since its row was read
+    yield from _find_missing_explanations(verify)
     listed = select(Dataset.id).where(Dataset.deleted_at.is_(None))
     for (id,) in _read_all(listed):
         if not (get_path(dataset_key(id)) / TABLE).is_file() and read(
             listed.where(Dataset.id == id)
         ):
+            yield id
+
+
+def _find_missing_explanations(verify: bool) -> Iterator[str]:
+    """Ids of the jobs."""
+    named = Job.evaluation["explanations"]
+    query = select(Job.id, Job.attempt, named).where(
+        Job.evaluation.op("@?")(cast("$.explanations[*]", JSONPATH))
+    )
+    for id, attempt, explanations in _read_all(query):
+        files = (file for each in explanations for file in each["files"])
+        sound = all(_is_sound(locate(id, attempt, file), file, verify) for file in files)
+        if not sound and read(select(Job.id).where(Job.id == id)):
             yield id
 
 

@@ -18,7 +18,7 @@ from app.datasets.tables import Dataset
 from app.db import transaction
 from app.jobs.tables import TERMINAL, Job, JobStatus
 from app.projects.tables import Project
-from app.storage import INHERITED, get_path
+from app.storage import EXPLANATIONS, INHERITED, get_path
 
 MIN_AGE_SECONDS = 3600.0
 BATCH = 200
@@ -26,6 +26,7 @@ JOB = re.compile(r"job_[0-9a-f]{32}")
 DATASET = re.compile(r"ds_[0-9a-f]{32}")
 ATTEMPT = re.compile(r"a\d+")
 CHECKPOINT = re.compile(r"s\d+|\..+\.tmp")  # or the beginnings of one
+NOT_LISTED = re.compile(EXPLANATIONS)  # where another attempt, or none, brought the job to its end
 DOWNLOAD = re.compile(r"(s\d+)-.+")
 
 
@@ -99,6 +100,8 @@ def _find_in_job(
         if number == INHERITED:
             yield from [place] if status in TERMINAL else []
         elif status is not JobStatus.RUNNING or number != attempt:
+            if status in TERMINAL and not (status is JobStatus.SUCCEEDED and number == attempt):
+                yield from _list_folders(place, NOT_LISTED)
             yield from (each for each in _list_folders(place, CHECKPOINT) if each not in listed)
             yield from _find_downloads(
                 place, {path.name for path in listed if path.parent == place}

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from app.specs.augment import Augmentations
 from app.specs.base import Seed, Spec
+from app.specs.explanations import ExplanationSpec
 from app.specs.losses import LossSpec
 from app.specs.lr_finder import LRFinderSpec
 from app.specs.optimizers import AdamSpec, OptimizerSpec
@@ -169,6 +170,16 @@ class EvaluationSpec(Spec):
         default=None,
         description="permutation: how much worse the scores are once a column is shuffled.",
     )
+    explanations: list[ExplanationSpec] = Field(
+        default=[], max_length=8, description="What single predictions rest on, as files."
+    )
+
+    @field_validator("explanations")
+    @classmethod
+    def _each_once(cls, explanations: list[ExplanationSpec]) -> list[ExplanationSpec]:
+        if len({each.type for each in explanations}) < len(explanations):
+            raise ValueError("lists a type twice")
+        return explanations
 
 
 class CheckpointsSpec(Spec):

@@ -1,6 +1,7 @@
 """`trainsmith jobs …`"""
 
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -152,6 +153,31 @@ def show_logs(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> Non
     """Print what the training process printed."""
     text = open_client(ctx).jobs.logs(job_id)
     print_json({"lines": text.splitlines()}) if as_json else typer.echo(text, nl=False)
+
+
+@app.command("explanations")
+def get_explanations(
+    ctx: typer.Context,
+    job_id: JobId,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A folder: download them there.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the files that explain predictions of a job's model, or download them, verified."""
+    client = open_client(ctx)
+    files = client.jobs.explanations(job_id)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            name = Path(file["name"]).name
+            client.jobs.download_explanation(job_id, file["name"], output / name)
+    if as_json:
+        return print_json(files)
+    print_rows(
+        ["NAME", "TYPE", "BYTES", "SHA256"],
+        [(file["name"], file["type"], file["size_bytes"], file["sha256"]) for file in files],
+    )
 
 
 @app.command("metrics")

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,20 @@ def test_checkpoints_are_pinned_and_unpinned(server: ScriptedServer, run: Any) -
     assert run("checkpoints", "pin", checkpoint).stdout == f"{checkpoint} pinned\n"
     server.script = [answer(200, {"id": checkpoint, "pinned": False})]
     assert run("checkpoints", "unpin", checkpoint).stdout == f"{checkpoint} not pinned\n"
+
+
+def test_explanations_are_listed_and_downloaded(
+    server: ScriptedServer, run: Any, tmp_path: Path
+) -> None:
+    body = b'{"rows": []}'
+    sha256 = hashlib.sha256(body).hexdigest()
+    file = {"name": "integrated_gradients.json", "type": "integrated_gradients"}
+    listed = {"data": [{**file, "size_bytes": len(body), "sha256": sha256}]}
+    server.script = [answer(200, listed), answer(200, listed), answer(200, body, {"ETag": sha256})]
+    header, row = run("jobs", "explanations", ID).stdout.splitlines()
+    assert header.split() == ["NAME", "TYPE", "BYTES", "SHA256"]
+    assert row.split() == [*file.values(), str(len(body)), sha256]
+    result = run("jobs", "explanations", ID, "--output", str(tmp_path / "new"))
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "new" / file["name"]).read_bytes() == body
+    assert server.seen[2].path == f"/v1/jobs/{ID}/explanations/{file['name']}"

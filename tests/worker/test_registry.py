@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from app.specs.augment import AugmentSpec
+from app.specs.explanations import EXPLANATIONS
 from app.specs.losses import LossSpec
 from app.specs.models import FAMILIES, CNNSpec, ModelSpec, RNNSpec
 from app.specs.optimizers import OptimizerSpec
@@ -27,6 +28,7 @@ SPECS = {
     "optimizers": list_specs(OptimizerSpec),
     "losses": list_specs(LossSpec),
     "schedules": list_specs(ScheduleSpec),
+    "attributions": {spec.model_fields["type"].default: spec for spec in EXPLANATIONS},
 }
 
 

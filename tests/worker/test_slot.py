@@ -16,8 +16,8 @@ from worker.slot import Slot, SlotBroken
 
 
 @pytest.fixture(scope="module")
-def slot():
-    slot = Slot(ttl_seconds=30)
+def slot(tmp_path_factory):
+    slot = Slot(30, tmp_path_factory.mktemp("cache"))
     yield slot
     slot.stop()
 

@@ -70,7 +70,7 @@ def list_checkpoints(job_id: str) -> list[Checkpoint]:
 
 @pytest.fixture(scope="module")
 def slot(stack) -> Iterator[Slot]:
-    slot = Slot(ttl_seconds=30)
+    slot = Slot(30, stack / "cache")
     slot.start()
     yield slot
     slot.stop()

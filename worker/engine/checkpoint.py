@@ -47,7 +47,7 @@ def describe(content: bytes) -> dict[str, Any]:
 
 def write_folder(folder: Path, contents: dict[str, bytes]) -> None:
     """All of the files, durably, or nothing."""
-    kind = "bundle" if folder.name == "bundle" else "checkpoint"
+    kind = folder.name if folder.name in ("bundle", "explanations") else "checkpoint"
     faults.reach(f"{kind}.before_write")
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     temporary.mkdir()

@@ -4,6 +4,7 @@ The columns that a model leans on show the largest change. N rows, F encoded inp
 """
 
 import statistics
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,9 +18,16 @@ REPEATS = 5
 
 
 def measure_importance(
-    model: nn.Module, scorer: Scorer, features: Features, seed: int
+    model: nn.Module,
+    scorer: Scorer,
+    features: Features,
+    seed: int,
+    attend: Callable[[], None],
 ) -> dict[str, Any]:
-    """For each column and score: the mean change over some shuffles, and its deviation."""
+    """For each column and score: the mean change over some shuffles, and its deviation.
+
+    `attend` is called before each shuffle, and may raise what ends all this.
+    """
     generator = torch.Generator().manual_seed(seed)
     inputs = scorer.part.inputs
     if not isinstance(inputs, Tensor) or features.whole is not None:
@@ -28,14 +36,17 @@ def measure_importance(
             hint="Leave evaluation.importance out.",
         )
     orders = [torch.randperm(len(inputs), generator=generator) for _ in range(REPEATS)]
+
+    def score(block: slice, order: Tensor) -> dict[str, float]:
+        attend()
+        return scorer.score_outputs(predict(model, shuffle(inputs, block, order)))
+
     base = scorer.score_outputs(predict(model, inputs))
     columns: list[dict[str, Any]] = []
     start = 0
     for column in features.table:
         block = slice(start, start + column.width)
-        scores = [
-            scorer.score_outputs(predict(model, shuffle(inputs, block, order))) for order in orders
-        ]
+        scores = [score(block, order) for order in orders]
         columns.append({"column": column.name, "change": compare(base, scores)})
         start += column.width
     columns.sort(key=lambda each: -abs(each["change"]["loss"]["mean"]))

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -11,24 +12,27 @@ from worker.data.prepare import Prepared
 from worker.engine.errors import NonFiniteLoss
 from worker.engine.evaluate import Evaluation, Scorer, describe_baseline
 from worker.engine.importance import measure_importance
+from worker.engine.reporter import heed_stop
 from worker.engine.trainer import Trainer, refuse_broken
 from worker.engine.trainlog import TAME
+from worker.explain.explain import Subject, explain
+from worker.explain.files import write_explanations
 
 
 def evaluate(trainer: Trainer, data: Prepared, test: Scorer | None) -> Evaluation:
-    """Measure the best weights, or the last where no best is kept; report the test/* points."""
+    """Measure the best weights, or the last where no best is kept; report the test/* points.
+
+    Raises Stopped, before anything is reported.
+    """
     model, step = choose_model(trainer)
     refuse_broken(model, step)
     validation = trainer.validation.score(model) if trainer.validation else {}
     tested = test.score(model) if test else None
-    if tested is not None:
-        if not math.isfinite(tested["loss"]):
-            raise NonFiniteLoss(f"The test loss is {tested['loss']}.", hint=TAME)
-        trainer.log.add_scores("test", trainer.step, tested)
-        trainer.log.report()
+    if tested is not None and not math.isfinite(tested["loss"]):
+        raise NonFiniteLoss(f"The test loss is {tested['loss']}.", hint=TAME)
     measured = test or trainer.validation
     matrix = test.confuse(model) if test else None
-    return {
+    evaluation = {
         "task": "classification" if data.classes else "regression",
         "checkpoint_step": step,
         "monitor": trainer.spec.checkpoints.monitor if trainer.best_snapshot else None,
@@ -43,18 +47,32 @@ def evaluate(trainer: Trainer, data: Prepared, test: Scorer | None) -> Evaluatio
         "confusion_matrix": matrix,
         "per_class": describe_classes(data.classes, matrix) if matrix else None,
         "baseline": describe_baseline(measured, data.train) if measured else None,
-        "importance": explain(trainer, model, measured, data) if measured else None,
+        **explain_model(trainer, model, measured, data),
         "lr_finder": trainer.found,
         "warnings": trainer.warnings.messages,
     }
+    if tested is not None:  # last: what is stopped before is measured again
+        trainer.log.add_scores("test", trainer.step, tested)
+        trainer.log.report()
+    return evaluation
 
 
-def explain(
-    trainer: Trainer, model: nn.Module, scorer: Scorer, data: Prepared
-) -> dict[str, Any] | None:
-    if trainer.spec.evaluation.importance is None:
-        return None
-    return measure_importance(model, scorer, data.features, trainer.spec.training.seed)
+def explain_model(
+    trainer: Trainer, model: nn.Module, scorer: Scorer | None, data: Prepared
+) -> dict[str, Any]:
+    """What was asked for of it; the files first, then what speaks of them. Raises Stopped."""
+    if scorer is None:
+        return {"importance": None, "explanations": []}
+    spec, training = trainer.spec.evaluation, trainer.spec.training
+    attend = partial(heed_stop, trainer.reporter)
+    importance = None
+    if spec.importance is not None:
+        importance = measure_importance(model, scorer, data.features, training.seed, attend)
+    subject = Subject(model, scorer, data.features, training.seed, training.batch_size, attend)
+    explanations = [explain(each, subject) for each in spec.explanations]
+    files = {name: file for each in explanations for name, file in each.files.items()}
+    write_explanations(trainer.writer.folder, files)
+    return {"importance": importance, "explanations": [each.facts for each in explanations]}
 
 
 def describe_classes(classes: Sequence[str], matrix: list[list[int]]) -> list[dict[str, Any]]:

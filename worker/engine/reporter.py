@@ -16,6 +16,14 @@ class Stop(StrEnum):
     TIMEOUT = "timeout"
 
 
+class Stopped(Exception):
+    """A stop was asked for where no training loop looks for it."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(stop)
+        self.stop = stop
+
+
 @dataclass(frozen=True)
 class SavedCheckpoint:
     """A committed checkpoint: `name` is its folder, relative to the folder of the job."""
@@ -45,3 +53,9 @@ class Reporter(Protocol):
     def metrics(self, points: list[Point]) -> None: ...
     def checkpoint(self, saved: SavedCheckpoint) -> None: ...
     def event(self, kind: str, data: dict[str, Any]) -> None: ...
+
+
+def heed_stop(reporter: Reporter) -> None:
+    """Raises Stopped. For long work that can be done again from its beginning."""
+    if (stop := reporter.stop) is not None:
+        raise Stopped(stop)

@@ -10,14 +10,15 @@ from worker.data.prepare import Prepared, prepare
 from worker.engine.build import build_loss, build_scorer, build_trainer, move
 from worker.engine.checkpoint import InvalidCheckpoint, name_checkpoint, read_checkpoint
 from worker.engine.device import choose_device, choose_threads, make_deterministic, seed_everything
-from worker.engine.evaluate import Evaluation
+from worker.engine.evaluate import Evaluation, Scorer
 from worker.engine.lr_finder import tune_rate
 from worker.engine.report import evaluate
-from worker.engine.reporter import Reporter
+from worker.engine.reporter import Reporter, Stop, Stopped
 from worker.engine.request import INHERITED, Request, Result
 from worker.engine.snapshot import Snapshot
 from worker.engine.trainer import Trainer
 from worker.engine.warnings import Warnings
+from worker.explain.files import adopt_explanations
 from worker.export.bundle import write_bundle
 
 
@@ -45,8 +46,9 @@ def run(request: Request, reporter: Reporter) -> Result:
         if (stop := trainer.train()) is not None:
             return Result(stop, saved=trainer.saved)
         reporter.phase("evaluating")
-        with trainer.averaged():
-            evaluation = evaluate(trainer, data, test)
+        evaluation = evaluate_or_stop(trainer, data, test)
+        if isinstance(evaluation, Stop):
+            return Result(evaluation, saved=trainer.saved)
         reporter.phase("exporting")
         trainer.save(evaluation)
         if failures := trainer.drain():
@@ -54,6 +56,17 @@ def run(request: Request, reporter: Reporter) -> Result:
         return Result(None, evaluation=evaluation)
     finally:
         trainer.drain()  # what is on disk is reported, whatever happened
+
+
+def evaluate_or_stop(trainer: Trainer, data: Prepared, test: Scorer | None) -> Evaluation | Stop:
+    """As for training: the state is saved first, and a pause that cannot save is refused."""
+    while True:
+        try:
+            with trainer.averaged():
+                return evaluate(trainer, data, test)
+        except Stopped as stopped:
+            if trainer.stop_for(stopped.stop):
+                return stopped.stop
 
 
 def set_threads(request: Request, data: Prepared, model: nn.Module) -> None:
@@ -83,6 +96,8 @@ def resume(trainer: Trainer, request: Request) -> Evaluation | None:
             trainer.forget_saved()
             return None
         evaluation: Evaluation | None = snapshot.facts["evaluation"]
+        if evaluation and not adopt_explanations(request.folder, folder.parent, evaluation):
+            return None  # made again, files and all
         return evaluation
     if request.resume:
         tell_resumed(trainer, None)  # what earlier attempts reported is void

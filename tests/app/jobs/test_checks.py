@@ -248,13 +248,33 @@ def test_the_column_of_a_split_is_no_input_and_counts_its_own_rows() -> None:
     assert again.spec == planned.spec
 
 
-def test_importance_needs_rows_to_be_measured_on() -> None:
-    asked = {"importance": "permutation"}
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("importance", "permutation"), ("explanations", [{"type": "integrated_gradients"}])],
+)
+def test_explanations_need_rows_to_look_at(field: str, value: Any) -> None:
     nothing = {"split": {"validation": 0.0, "test": 0.0}}
-    loc, message = error_of(evaluation=asked, dataset=nothing)
-    assert loc == "evaluation.importance"
+    loc, message = error_of(evaluation={field: value}, dataset=nothing)
+    assert loc == f"evaluation.{field}"
     assert "set split.test" in message
-    assert plan(evaluation=asked)
+    assert plan(evaluation={field: value})
+
+
+def test_permutation_is_for_tables_and_gradients_are_for_all() -> None:
+    text = Column(name="review", kind="text", distinct=150)
+    parts: dict[str, Any] = {"model": {"type": "rnn"}, "dataset": {"inputs": ["review"]}}
+    columns = (text, *flower_columns())
+    loc, message = error_of(*columns, **parts, evaluation={"importance": "permutation"})
+    assert loc == "evaluation.importance"
+    assert "ask for explanations" in message
+    asked = {"explanations": [{"type": "integrated_gradients"}]}
+    assert plan(*columns, **parts, evaluation=asked)
+
+
+def test_a_method_is_asked_for_once() -> None:
+    asked = {"explanations": [{"type": "integrated_gradients"}, {"type": "integrated_gradients"}]}
+    with pytest.raises(ValueError, match="lists a type twice"):
+        plan(evaluation=asked)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from worker.shim import WARM_ENVIRONMENT
 
@@ -16,9 +17,14 @@ assert not torch.cuda.is_initialized()
 """
 
 
-def test_importing_the_engine_starts_no_thread_and_no_cuda() -> None:
-    environment = os.environ | WARM_ENVIRONMENT
+def test_importing_the_engine_starts_no_thread_and_no_cuda_and_writes_nowhere(
+    tmp_path: Path,
+) -> None:
+    home, cache = tmp_path / "home", tmp_path / "cache"
+    home.mkdir()
+    environment = os.environ | WARM_ENVIRONMENT | {"HOME": str(home), "MPLCONFIGDIR": str(cache)}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=environment
     )
     assert done.returncode == 0, done.stderr
+    assert not list(home.iterdir()), "what libraries cache belongs into the folder of the worker"
