@@ -9,7 +9,7 @@ from app.jobs.sizes import count_width
 from app.specs import JobSpec
 from app.specs.columns import Column
 from app.specs.models import Shape, Taken
-from app.specs.text import TextSpec, TokensSpec
+from app.specs.text import TermsSpec, TextSpec, TokensSpec
 
 MAX_WIDTH = 100_000  # numbers per row, once categories are encoded
 TERMS_PER_ROW = 200  # of a text as counts of terms; nobody has counted yet
@@ -39,7 +39,7 @@ class Inputs:
     def shape(self) -> Shape:
         if isinstance(self.text, TokensSpec):
             return (258 if self.text.tokenizer == "byte" else self.text.vocabulary,)
-        terms = len(list_text_columns(self.text)) * (self.text.max_features if self.text else 0)
+        terms = len(list_text_columns(self.text)) * count_terms(self.text)
         return (count_width(self.plain) + terms,)
 
     @property
@@ -47,8 +47,14 @@ class Inputs:
         """Of 4 bytes, as they are held in memory."""
         if isinstance(self.text, TokensSpec):
             return 2 * self.text.max_length
-        texts = len(list_text_columns(self.text))
+        kinds = len(self.text.split_analyzers()) if self.text else 0
+        texts = kinds * len(list_text_columns(self.text))
         return count_width(self.plain) + 3 * TERMS_PER_ROW * texts
+
+
+def count_terms(text: TermsSpec | None) -> int:
+    """Of one column, at most."""
+    return sum(part.max_features for part in text.split_analyzers()) if text else 0
 
 
 def list_text_columns(text: TextSpec | None) -> list[str]:

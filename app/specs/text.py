@@ -1,16 +1,32 @@
 """How text columns become what a model takes: counts of terms for tables, tokens for sequences."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from app.specs.base import ColumnName, Spec
 
 Gram = Annotated[int, Field(ge=1, le=10)]
+Grams = TypeVar("Grams", "CharactersSpec", "TermsSpec")
 Columns = Annotated[
     list[ColumnName] | None,
     Field(min_length=1, description="Which columns are text. Unset: inputs of kind text."),
 ]
+
+
+class CharactersSpec(Spec):
+    """Terms of characters that stand beside those of words."""
+
+    ngram_min: Gram = Field(default=2, description="Characters of the shortest term.")
+    ngram_max: Gram = Field(default=5, description="Characters of the longest term.")
+    min_df: int = Field(default=1, ge=1, description="Keep terms of at least so many rows.")
+    max_features: int = Field(
+        default=50_000, ge=1, le=1_000_000, description="Keep the most frequent terms."
+    )
+
+    @model_validator(mode="after")
+    def _ngrams_rise(self) -> "CharactersSpec":
+        return refuse_falling(self)
 
 
 class TermsSpec(Spec):
@@ -32,11 +48,33 @@ class TermsSpec(Spec):
         default=50_000, ge=1, le=1_000_000, description="Keep the most frequent terms."
     )
 
+    characters: CharactersSpec | None = Field(
+        default=None, description="Also terms of characters, counted and weighted apart."
+    )
+
     @model_validator(mode="after")
     def _ngrams_rise(self) -> "TermsSpec":
-        if self.ngram_min > self.ngram_max:
-            raise ValueError("ngram_min must not be above ngram_max")
+        return refuse_falling(self)
+
+    @model_validator(mode="after")
+    def _characters_are_asked_for_once(self) -> "TermsSpec":
+        if self.characters and self.analyzer == "character":
+            raise ValueError("the analyzer counts characters already; leave characters out")
         return self
+
+    def split_analyzers(self) -> list[Self]:
+        """One spec for each kind of term."""
+        own = self.model_copy(update={"characters": None})
+        if self.characters is None:
+            return [own]
+        changes = self.characters.model_dump()
+        return [own, own.model_copy(update={"analyzer": "character", **changes})]
+
+
+def refuse_falling(spec: Grams) -> Grams:
+    if spec.ngram_min > spec.ngram_max:
+        raise ValueError("ngram_min must not be above ngram_max")
+    return spec
 
 
 class BagOfWordsSpec(TermsSpec):

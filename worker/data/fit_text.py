@@ -16,6 +16,12 @@ RESERVED = 2  # token numbers that stand for no token of the vocabulary
 # ---------------------------------------------------------------- terms
 
 
+def fit_all_terms(
+    name: str, values: RawColumn, spec: BagOfWordsSpec | TfIdfSpec
+) -> list[TermsInput]:
+    return [fit_terms(name, values, part) for part in spec.split_analyzers()]
+
+
 def fit_terms(name: str, values: RawColumn, spec: BagOfWordsSpec | TfIdfSpec) -> TermsInput:
     """Sorted terms, with the smoothed inverse of the share of rows that hold each."""
     counts: Counter[str] = Counter()
@@ -28,7 +34,9 @@ def fit_terms(name: str, values: RawColumn, spec: BagOfWordsSpec | TfIdfSpec) ->
     kept = sorted(term for term, n in rows.items() if spec.min_df <= n <= spec.max_df * len(texts))
     kept = sorted(sorted(kept, key=lambda term: -counts[term])[: spec.max_features])
     weights = [math.log((1 + len(texts)) / (1 + rows[term])) + 1 for term in kept]
-    options: dict[str, Any] = spec.model_dump(mode="json", exclude={"columns", "type"})
+    options: dict[str, Any] = spec.model_dump(
+        mode="json", exclude={"columns", "type", "characters"}
+    )
     tf_idf = spec.type == "tf_idf"
     return TermsInput(name, spec.type, options, tuple(kept), tuple(weights) if tf_idf else ())
 

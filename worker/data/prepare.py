@@ -1,6 +1,7 @@
 """From a request to tensors: read, drop, split, fit on the training rows, encode."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -10,7 +11,7 @@ from app.specs.text import TokensSpec
 from worker.data.cells import RawColumn
 from worker.data.columns import NumberInput, fit_category, fit_number
 from worker.data.features import Features, Input
-from worker.data.fit_text import fit_terms, fit_tokens
+from worker.data.fit_text import fit_all_terms, fit_tokens
 from worker.data.load import Loaded, load
 from worker.data.parts import split_columns, to_labels
 from worker.data.rows import Rows, hold_rows
@@ -72,9 +73,10 @@ def fit(
 ) -> Features:
     data = request.spec.dataset
     inputs = [
-        fit_input(request, name, kind, train[name])
+        each
         for name, kind in kinds.items()
         if name != data.target
+        for each in fit_column(request, name, kind, train[name])
     ]
     constant = [each.name for each in inputs if isinstance(each, NumberInput) and each.std == 0]
     if constant:
@@ -101,16 +103,17 @@ def refuse_width(features: Features) -> None:
         )
 
 
-def fit_input(request: Request, name: str, kind: ColumnKind, values: RawColumn) -> Input:
+def fit_column(request: Request, name: str, kind: ColumnKind, values: RawColumn) -> Sequence[Input]:
+    """Text as counts of terms may give several inputs."""
     data = request.spec.dataset
     if isinstance(values, Tensor):
-        return fit_number(name, values, data.impute, data.scale)
+        return [fit_number(name, values, data.impute, data.scale)]
     if data.text is not None and name in (data.text.columns or []):
         if isinstance(data.text, TokensSpec):
-            return fit_tokens(name, values, data.text)
-        return fit_terms(name, values, data.text)
+            return [fit_tokens(name, values, data.text)]
+        return fit_all_terms(name, values, data.text)
     assert isinstance(values, list)
-    return fit_category(name, kind, values)
+    return [fit_category(name, kind, values)]
 
 
 def list_names(names: list[str]) -> str:

@@ -88,7 +88,7 @@ def read_source(path: Path) -> str:
 
 
 def explain(request: Request, fitted: Features) -> str:
-    names = [f"`{column.name}`" for column in fitted.inputs]
+    names = [f"`{name}`" for name in dict.fromkeys(each.name for each in fitted.inputs)]
     more = len(names) - NAMED_INPUTS
     classify = isinstance(fitted.target, ClassTarget)
     return README.format(

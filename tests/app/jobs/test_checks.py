@@ -349,6 +349,9 @@ def test_text_is_counted_for_tables_where_asked() -> None:
     planned = plan(number("length"), NOTE, CLASSES, dataset={"text": text})
     assert planned.spec.dataset.text is not None
     assert planned.spec.dataset.text.columns == ["note"]
+    both = {**text, "characters": {"max_features": 500}}
+    wider = plan(number("length"), NOTE, CLASSES, dataset={"text": both})
+    assert wider.parameter_count - planned.parameter_count == 500
     assert planned.parameter_count == 1 * (1 + 1000 + 1)
     assert "tf_idf" in error_of(number("length"), NOTE, CLASSES)[1]
 

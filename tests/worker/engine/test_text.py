@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 import torch
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.pipeline import make_union
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from app.specs.text import BagOfWordsSpec, TfIdfSpec, TokensSpec
+from app.specs.text import BagOfWordsSpec, CharactersSpec, TfIdfSpec, TokensSpec
 from tests.worker.conftest import Recorder, make_spec, make_text_rows, next_attempt, stop_at
 from tests.worker.engine.test_bundle import predict_apart, unpack
 from worker.data.features import Features
-from worker.data.fit_text import fit_terms, fit_tokens
+from worker.data.fit_text import fit_all_terms, fit_terms, fit_tokens
 from worker.data.rows import SparseRows
 from worker.data.targets import fit_classes
-from worker.data.text import choose_tokenizer, make_sparse
+from worker.data.text import choose_tokenizer, join_sparse, make_sparse
 from worker.engine.request import Request
 from worker.engine.run import run
 
@@ -53,6 +54,18 @@ def test_tf_idf_is_that_of_scikit_learn(ours: Any, theirs: Any) -> None:
     expected = torch.tensor(reference.transform(new).toarray())
     assert list(fitted.terms) == list(reference.get_feature_names_out())
     torch.testing.assert_close(fitted.encode(new).to_dense().double(), expected, atol=1e-6, rtol=0)
+
+
+def test_characters_stand_beside_words() -> None:
+    """As a union of two vectorizers of scikit-learn, each of whose rows has length 1."""
+    spec = TfIdfSpec(characters=CharactersSpec(ngram_min=2, ngram_max=3, min_df=2))
+    texts = [text or "" for text in TEXTS]
+    union = make_union(
+        TfidfVectorizer(), TfidfVectorizer(analyzer="char", ngram_range=(2, 3), min_df=2)
+    )
+    expected = torch.tensor(union.fit(texts).transform(texts).toarray())
+    encoded = join_sparse([part.encode(TEXTS) for part in fit_all_terms("t", TEXTS, spec)])
+    torch.testing.assert_close(encoded.to_dense().double(), expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("binary", [False, True])
@@ -114,6 +127,10 @@ JOBS: dict[str, dict[str, Any]] = {
     "mlp": {
         "model": {"type": "mlp"},
         "dataset": {"text": {"type": "bag_of_words", "columns": ["text"]}},
+    },
+    "logistic characters": {
+        "model": {"type": "logistic"},
+        "dataset": {"text": {**TERMS, "characters": {"ngram_max": 3}}},
     },
     "cnn": {"model": {"type": "cnn"}},
     "rnn": {"model": {"type": "rnn"}},
