@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     reconcile_seconds: float = Field(default=2, ge=0.05, le=600)
     max_losses: int = Field(default=10, ge=1, description="Lost leases before a job fails.")
     max_upload_bytes: int = Field(default=8 * 2**30, ge=1)
+    max_archive_files: int = Field(
+        default=500_000, ge=1, le=10_000_000, description="Files in an uploaded zip or tar."
+    )
     max_job_bytes: int = Field(
         default=int(psutil.virtual_memory().total * 0.8),
         description="Memory that a job may plan to use for weights and optimizer state.",

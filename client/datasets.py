@@ -1,4 +1,4 @@
-"""Datasets: tables to train on."""
+"""Datasets: what there is to train on."""
 
 import hashlib
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ class Datasets:
     def upload(
         self, path: str | Path, name: str | None = None, format: str | None = None
     ) -> Dataset:
-        """Send a CSV, JSON Lines or Parquet file. It is streamed, so its size is no matter.
+        """Send a table, text, arrays or a zip of pictures. It is streamed, whatever its size.
 
         Raises ApiError listing every bad row, and DigestMismatch if the server stored other bytes.
         """

@@ -7,6 +7,12 @@ class DatasetInvalid(AppError):
     status_code = 422
 
 
+class ArchiveUnsafe(AppError):
+    """The archive holds what could harm its reader."""
+
+    status_code = 422
+
+
 class DatasetTooLarge(AppError):
     """The table takes more memory or time to read than this server allows."""
 

@@ -29,6 +29,7 @@ from app.datasets.staging import (
 from app.specs.data import ColumnKind
 
 FEW = 10
+GIVEN = ("boolean", "time", "image", "sequence")  # where a format knows, nobody asks the cells
 BOOLEANS = "['true', 'false', 'True', 'False', 'TRUE', 'FALSE']"
 
 
@@ -64,7 +65,7 @@ def infer_kinds(connection: DuckDBPyConnection, staged: Staged) -> list[Meaning]
             if meaning:
                 meanings[i] = meaning
         for i in columns:
-            if staged.kinds[i] in ("boolean", "time"):
+            if staged.kinds[i] in GIVEN:
                 meanings[i] = Meaning(cast(ColumnKind, staged.kinds[i]))
         textual = [i for i in columns if i not in meanings]
         for i, row in _ask(connection, staged, textual, _count_texts):
@@ -79,7 +80,20 @@ def write_table(
         f"{_convert(i, meaning)} AS {quote_name(name)}"
         for i, (name, meaning) in enumerate(zip(staged.names, meanings, strict=True))
     )
-    copy_rows(connection, f"SELECT {cells} FROM {_source(staged)}", path, len(meanings))
+    width = len(meanings) + _count_steps(connection, staged, meanings)
+    copy_rows(connection, f"SELECT {cells} FROM {_source(staged)}", path, width)
+
+
+def _count_steps(
+    connection: DuckDBPyConnection, staged: Staged, meanings: Sequence[Meaning]
+) -> int:
+    """Numbers in the longest sequences of a row."""
+    cells = [f"c{i}" for i, meaning in enumerate(meanings) if meaning.kind == "sequence"]
+    if not cells:
+        return 0
+    longest = " + ".join(f"coalesce(max(len({cell}) * len({cell}[1])), 0)" for cell in cells)
+    query = f"SELECT {longest} FROM {_source(staged)}"
+    return int(connection.execute(query).fetchall()[0][0])
 
 
 def _source(staged: Staged) -> str:

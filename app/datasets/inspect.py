@@ -1,18 +1,21 @@
 """Reads one upload in a process of its own: `python -m app.datasets.inspect FOLDER LIMIT < pipe`.
 
 FOLDER holds the upload as `original`. On success `table.parquet` and `preview.jsonl` lie beside
-it and the columns are printed as one JSON document; else what is wrong with the file. The process
-limits its own memory and time before it looks at the file, may touch nothing but FOLDER, and ends
-when its standard input does, which is when whoever started it is gone.
+it, and `pixels.bin` where there are pictures, and the columns are printed as one JSON document;
+else what is wrong with the file. The process limits its own memory and time before it looks at the
+file, may touch nothing but FOLDER, and ends when its standard input does, which is when whoever
+started it is gone.
 """
 
 # ruff: noqa: S608 - names are quoted, and this DuckDB is locked into one folder
 
+import errno
 import json
 import os
 import resource
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +23,23 @@ import duckdb
 import psutil
 from duckdb import DuckDBPyConnection
 
+from app.datasets.archive import peek_names
 from app.datasets.formats import HEAD_BYTES, guess_format, load_format
 from app.datasets.infer import infer_kinds, write_table
 from app.datasets.measure import count_rows, measure_columns
 from app.datasets.staging import (
     MAX_PROBLEMS,
+    MAX_RATIO,
     Problem,
     Problems,
     Rejected,
     Staged,
+    allowed_bytes,
     quote_name,
     quote_text,
 )
 from app.specs.columns import Column
-from app.specs.data import DatasetFormat
+from app.specs.data import ColumnKind, DatasetFormat
 
 MEMORY_BYTES = 2 * 2**30  # of DuckDB; what does not fit is spilled into the folder
 ADDRESS_SPACE_BYTES = 6 * 2**30
@@ -41,9 +47,8 @@ THREADS = 2
 MIN_ROWS = 2
 PREVIEW_ROWS = 1000
 PREVIEW_TEXT = 1000
-# A table may be this much larger than its file: a small file can unfold to any size.
-MAX_RATIO = 100
-ALWAYS_ALLOWED_BYTES = 256 * 2**20
+PREVIEW_STEPS = 8
+PREVIEW_PICTURE = ("name", "height", "width", "channels")
 
 
 def main() -> None:
@@ -72,7 +77,7 @@ def inspect(folder: Path, filename: str, format: DatasetFormat | None) -> dict[s
     try:
         if format is None:
             with original.open("rb") as file:
-                format = guess_format(filename, file.read(HEAD_BYTES))
+                format = guess_format(filename, file.read(HEAD_BYTES), peek_names(original))
         with connect(folder) as connection:
             rows, columns = build_table(connection, folder, format)
     except Rejected as error:
@@ -80,6 +85,10 @@ def inspect(folder: Path, filename: str, format: DatasetFormat | None) -> dict[s
     except (duckdb.OutOfMemoryException, MemoryError):
         message = "Reading the file takes more memory than this server allows."
         return {"problem": "dataset-too-large", "message": message, "errors": []}
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return {"problem": "insufficient-storage", "message": None, "errors": []}
     facts = [column.model_dump(mode="json") for column in columns]
     return {"format": format, "rows": rows, "columns": facts}
 
@@ -142,31 +151,25 @@ def _locate(staged: Staged, problems: Problems) -> list[Problem]:
     rows = sorted({problem.row for problem in problems.first if problem.row is not None})
     lines = dict(zip(rows, staged.find_lines(rows), strict=True)) if rows else {}
     located = [
-        Problem(p.message, p.type, p.line or lines.get(p.row or 0), p.row, p.column)
+        replace(p, line=p.line or lines.get(p.row or 0), member=p.member or staged.member)
         for p in problems.first
     ]
-    return sorted(located, key=lambda problem: (problem.line or 0, problem.column or ""))
+    return sorted(located, key=lambda p: (p.member or "", p.line or 0, p.column or ""))
 
 
 def _refuse_bomb(connection: DuckDBPyConnection, staged: Staged, size_bytes: int) -> None:
-    limit = max(ALWAYS_ALLOWED_BYTES, MAX_RATIO * size_bytes)
     source = quote_text(staged.path)
     types = connection.execute(f"DESCRIBE FROM {source}").fetchall()
     texts = [f"coalesce(sum(strlen({name})), 0)" for name, kind, *_ in types if kind == "VARCHAR"]
     sums = connection.execute(f"SELECT {', '.join([*texts, '0'])} FROM {source}").fetchall()[0]
-    if sum(sums) > limit:
+    if sum(sums) > allowed_bytes(size_bytes):
         message = f"The table is more than {MAX_RATIO} times as large as the file."
         raise Rejected(message, kind="dataset-too-large")
 
 
 def write_preview(connection: DuckDBPyConnection, table: Path, columns: list[Column]) -> None:
-    """The first rows, one JSON list a line; long text is cut."""
-    cells = ", ".join(
-        quote_name(column.name)
-        if column.kind == "number"
-        else f"left({quote_name(column.name)}, {PREVIEW_TEXT})"
-        for column in columns
-    )
+    """The first rows, one JSON list a line; long text and long sequences are cut."""
+    cells = ", ".join(_preview_cell(quote_name(column.name), column.kind) for column in columns)
     query = f"SELECT {cells} FROM read_parquet({quote_text(table)}) LIMIT {PREVIEW_ROWS}"
     whole = [column.integer for column in columns]
     with (table.parent / "preview.jsonl").open("w", encoding="utf-8") as file:
@@ -176,6 +179,18 @@ def write_preview(connection: DuckDBPyConnection, table: Path, columns: list[Col
                 for cell, integer in zip(row, whole, strict=True)
             ]
             file.write(json.dumps(cells_out, ensure_ascii=False) + "\n")
+
+
+def _preview_cell(cell: str, kind: ColumnKind) -> str:
+    match kind:
+        case "number":
+            return cell
+        case "image":
+            facts = ", ".join(f"'{fact}': {cell}.{fact}" for fact in PREVIEW_PICTURE)
+            return f"CASE WHEN {cell} IS NOT NULL THEN {{{facts}}} END"
+        case "sequence":
+            return f"{cell}[1:{PREVIEW_STEPS}]"
+    return f"left({cell}, {PREVIEW_TEXT})"
 
 
 if __name__ == "__main__":

@@ -9,21 +9,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from app.datasets.errors import DatasetInvalid, DatasetTooLarge, InsufficientStorage
+from app.config import get_settings
+from app.datasets.errors import (
+    ArchiveUnsafe,
+    DatasetInvalid,
+    DatasetTooLarge,
+    InsufficientStorage,
+)
 from app.errors import AppError, InternalError
 
 log = logging.getLogger(__name__)
 BASE_SECONDS = 300
 BYTES_PER_SECOND = 2**20  # the slowest reading that is still waited for
 PROBLEMS: dict[str, type[AppError]] = {
-    kind.slug(): kind for kind in (DatasetInvalid, DatasetTooLarge, InsufficientStorage)
+    kind.slug(): kind
+    for kind in (ArchiveUnsafe, DatasetInvalid, DatasetTooLarge, InsufficientStorage)
 }
 
 
 def inspect_upload(folder: Path, filename: str, format: str | None) -> dict[str, Any]:
     """The format, rows and columns of `folder/original`; its table form is then beside it.
 
-    Raises DatasetInvalid, DatasetTooLarge or InsufficientStorage.
+    Raises ArchiveUnsafe, DatasetInvalid, DatasetTooLarge or InsufficientStorage.
     """
     seconds = BASE_SECONDS + (folder / "original").stat().st_size // BYTES_PER_SECOND
     request = json.dumps({"filename": filename, "format": format})
@@ -45,6 +52,7 @@ def _start(command: list[str], folder: Path) -> tuple[subprocess.Popen[bytes], i
     """The child lives as long as the pipe: it closes when this process ends, however it ends."""
     ours = Path(__file__).parents[2]
     environment = {"PATH": os.defpath, "PYTHONPATH": str(ours), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    limits = {"TRAINSMITH_MAX_ARCHIVE_FILES": str(get_settings().max_archive_files)}
     reading, writing = os.pipe()
     try:
         process = subprocess.Popen(
@@ -53,7 +61,7 @@ def _start(command: list[str], folder: Path) -> tuple[subprocess.Popen[bytes], i
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=folder,
-            env={**environment, "HOME": str(folder)},
+            env={**environment, "HOME": str(folder), **limits},
             start_new_session=True,
         )
     except OSError:

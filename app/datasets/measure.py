@@ -15,6 +15,7 @@ from typing import Any
 
 from duckdb import DuckDBPyConnection
 
+from app.datasets.nested import NESTED
 from app.datasets.staging import batch_columns, quote_name, quote_text
 from app.specs.columns import Column
 from app.specs.data import ColumnKind
@@ -55,9 +56,23 @@ def count_rows(connection: DuckDBPyConnection, table: Path) -> int:
 def measure_columns(
     connection: DuckDBPyConnection, table: Path, names: Sequence[str], kinds: Sequence[ColumnKind]
 ) -> list[Column]:
+    """In order. Pictures and sequences are measured one by one, the others in batches."""
+    measured = {
+        name: measure(connection, table, name)
+        for name, kind in zip(names, kinds, strict=True)
+        if (measure := NESTED.get(kind))
+    }
+    flat = [pair for pair in zip(names, kinds, strict=True) if pair[0] not in measured]
+    measured |= {column.name: column for column in _measure_flat(connection, table, flat)}
+    return [measured[name] for name in names]
+
+
+def _measure_flat(
+    connection: DuckDBPyConnection, table: Path, pairs: Sequence[tuple[str, ColumnKind]]
+) -> list[Column]:
     columns: list[Column] = []
-    for places in batch_columns(len(names)):
-        batch = [(names[i], kinds[i]) for i in places]
+    for places in batch_columns(len(pairs)):
+        batch = [pairs[i] for i in places]
         all_totals = _total(connection, table, batch)
         few = [
             name

@@ -63,7 +63,7 @@ RowsQuery = Annotated[int, Query(ge=1, le=MAX_PREVIEW_ROWS, description="How man
 async def upload_dataset(
     request: Request, response: Response, principal: Annotated[Principal, allow("write")]
 ) -> Any:
-    """Store a table to train on. A file with bad rows is refused, and every one of them named."""
+    """Store tables, text, pictures or arrays. Bad rows are refused, and every one of them named."""
     dataset_id = new_id("ds")
     with upload.open_folder(dataset_id) as folder:
         received = await upload.receive(request, folder)

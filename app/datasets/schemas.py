@@ -1,7 +1,7 @@
 """Datasets on the wire."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -53,7 +53,10 @@ class DatasetDetail(DatasetSummary):
 
 
 class Preview(BaseModel):
-    """The first rows as they are trained on: numbers, text, and null where a cell is missing."""
+    """The first rows as they are trained on: numbers, text, and null where a cell is missing.
+
+    Of a picture its name, height, width and channels; of a sequence its first steps.
+    """
 
     columns: list[str]
     rows: list[list[Any]]
@@ -76,7 +79,7 @@ UPLOAD_FORM: dict[str, Any] = {
                         },
                         "format": {
                             "type": "string",
-                            "enum": ["csv", "jsonl", "parquet"],
+                            "enum": list(get_args(DatasetFormat)),
                             "description": "Default: guessed from the content and the file name.",
                         },
                         "sha256": {

@@ -30,6 +30,7 @@ from app.specs.data import DatasetFormat
 
 log = logging.getLogger(__name__)
 FILES = ("original", "table.parquet", "preview.jsonl")
+KEPT = (*FILES, "pixels.bin")  # the last one only where there are pictures
 MAX_NAMED_JOBS = 10
 MAX_FILENAME = 255
 
@@ -91,12 +92,12 @@ def clean_filename(filename: str) -> str:
 
 def move_into_place(folder: Path, dataset_id: str) -> Path:
     """Make the files durable, then the folder's new name."""
-    for name in FILES:
-        with (folder / name).open("rb") as file:
-            os.fsync(file.fileno())
     for path in folder.iterdir():
-        if path.name not in FILES:
+        if path.name not in KEPT:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
     storage.sync_folder(folder)
     place = storage.get_path(storage.dataset_key(dataset_id))
     place.parent.mkdir(parents=True, exist_ok=True)

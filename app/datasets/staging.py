@@ -22,21 +22,37 @@ MAX_PROBLEMS = 100
 CELLS_PER_GROUP = 4_000_000
 BYTES_PER_GROUP = 64 * 2**20
 CHUNK_BYTES = 2**20
+# A table may be this much larger than its file: a small file can unfold to any size.
+MAX_RATIO = 100
+ALWAYS_ALLOWED_BYTES = 256 * 2**20
+MAX_SHOWN = 64  # characters of a name
 
 
 @dataclass(frozen=True)
 class Problem:
-    """`row` counts data rows from 1 where only a row is known; `line` counts lines of the file."""
+    """`row` counts data rows from 1 where only a row is known; `line` counts lines of the file.
+
+    `member` is a file inside the uploaded archive.
+    """
 
     message: str
     type: str
     line: int | None = None
     row: int | None = None
     column: str | None = None
+    member: str | None = None
 
     def describe(self) -> FieldError:
-        place = [part for part in (self.line, self.column and self.column[:64]) if part is not None]
+        member, column = self.member and show_path(self.member), self.column
+        parts = (member, self.line, column and column[:MAX_SHOWN])
+        place = [part for part in parts if part is not None]
         return field_error(["file", *place], self.message, self.type)
+
+
+def show_path(path: str) -> str:
+    """Its end, which tells it from others, without what a terminal would obey."""
+    safe = "".join(char if char.isprintable() else "\ufffd" for char in path)
+    return safe if len(safe) <= MAX_SHOWN else f"…{safe[1 - MAX_SHOWN :]}"
 
 
 @dataclass
@@ -70,7 +86,8 @@ class Staged:
 
     A missing cell is NULL. `kinds` holds None where the cells are text that may mean anything,
     and "text" where they are text that may still be categories or times.
-    `find_lines` turns rising row numbers (from 1) into line numbers.
+    `find_lines` turns rising row numbers (from 1) into line numbers, of `member` where the table
+    is a file of an archive.
     """
 
     path: Path
@@ -78,6 +95,12 @@ class Staged:
     kinds: Sequence[ColumnKind | None]
     problems: Problems
     find_lines: Callable[[list[int]], list[int]]
+    member: str | None = None
+
+
+def allowed_bytes(size_bytes: int) -> int:
+    """What a file of this size may unfold to."""
+    return max(ALWAYS_ALLOWED_BYTES, MAX_RATIO * size_bytes)
 
 
 def batch_columns(count: int) -> Iterator[range]:
@@ -148,6 +171,34 @@ def count_lines_before(path: Path, offsets: list[int]) -> list[int]:
             blank = len(ahead) - len(ahead.lstrip(b"\r\n"))
             lines.append(line + ahead[:blank].count(b"\n"))
     return lines
+
+
+def read_lines(connection: DuckDBPyConnection, original: Path, lines: Path) -> Problems:
+    """Write the lines that are not blank as rows of one column, `line`. None is cut at a comma or a
+    quote, only at a character (U+0001) that text does not hold."""
+    query = (
+        f"SELECT line FROM read_csv({quote_text(original)}, auto_detect=false, header=false,"
+        f" delim='\x01', quote='', escape='', columns={{'line': 'VARCHAR'}}, strict_mode=false,"
+        f" max_line_size={MAX_LINE_BYTES}, store_rejects=true, rejects_limit=0)"
+        " WHERE trim(line, ' \t\r') <> ''"
+    )
+    copy_rows(connection, query, lines, 1)
+    return read_rejects(connection, original)
+
+
+def find_full_lines(path: Path, rows: list[int]) -> list[int]:
+    """The lines of rows that `read_lines` has made."""
+    wanted, lines, row = iter(rows), [], 0
+    next_row = next(wanted, None)
+    with path.open("rb") as file:
+        for line, text in enumerate(file, 1):
+            row += bool(text.removeprefix(b"\xef\xbb\xbf").strip())
+            while next_row == row:
+                lines.append(line)
+                next_row = next(wanted, None)
+            if next_row is None:
+                break
+    return lines + [row] * (len(rows) - len(lines))
 
 
 def read_rejects(connection: DuckDBPyConnection, path: Path) -> Problems:

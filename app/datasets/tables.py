@@ -10,7 +10,8 @@ from app.ids import new_id
 
 
 class Dataset(Base):
-    """An uploaded file, kept as `original` beside its table form `table.parquet`."""
+    """An uploaded file, kept as `original` beside its table form `table.parquet`, and `pixels.bin`
+    if it has pictures."""
 
     __tablename__ = "datasets"
 

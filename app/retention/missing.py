@@ -16,6 +16,7 @@ from app.retention.orphans import BATCH, read
 from app.storage import dataset_key, get_path
 
 TABLE = "table.parquet"
+PIXELS = "pixels.bin"
 
 
 def find_missing(verify: bool) -> Iterator[str]:
@@ -27,12 +28,7 @@ def find_missing(verify: bool) -> Iterator[str]:
         if not sound and read(select(Checkpoint.id).where(Checkpoint.id == id)):
             yield id  # and not one that has gone since its row was read
     yield from _find_missing_explanations(verify)
-    listed = select(Dataset.id).where(Dataset.deleted_at.is_(None))
-    for (id,) in _read_all(listed):
-        if not (get_path(dataset_key(id)) / TABLE).is_file() and read(
-            listed.where(Dataset.id == id)
-        ):
-            yield id
+    yield from _find_missing_datasets()
 
 
 def _find_missing_explanations(verify: bool) -> Iterator[str]:
@@ -45,6 +41,17 @@ def _find_missing_explanations(verify: bool) -> Iterator[str]:
         files = (file for each in explanations for file in each["files"])
         sound = all(_is_sound(locate(id, attempt, file), file, verify) for file in files)
         if not sound and read(select(Job.id).where(Job.id == id)):
+            yield id
+
+
+def _find_missing_datasets() -> Iterator[str]:
+    listed = select(Dataset.id, Dataset.columns).where(Dataset.deleted_at.is_(None))
+    for id, columns in _read_all(listed):
+        folder = get_path(dataset_key(id))
+        pictured = any(column["kind"] == "image" for column in columns)
+        needed = [TABLE, PIXELS] if pictured else [TABLE]
+        whole = all((folder / name).is_file() for name in needed)
+        if not whole and read(listed.where(Dataset.id == id)):
             yield id
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from app.specs.base import ColumnName, Fraction, Seed, Spec
 from app.specs.text import TextSpec
 
-DatasetFormat = Literal["csv", "jsonl", "parquet"]
+DatasetFormat = Literal["csv", "tsv", "jsonl", "parquet", "text", "npz", "idx", "images"]
 ColumnKind = Literal["number", "category", "boolean", "text", "time", "image", "sequence"]
 
 

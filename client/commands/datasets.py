@@ -9,7 +9,8 @@ from client.answers import Dataset
 from client.commands.options import AsJson, Limit, open_client
 from client.output import note, print_fields, print_json, print_rows, show_time
 
-app = typer.Typer(no_args_is_help=True, help="Tables to train on.")
+app = typer.Typer(no_args_is_help=True, help="What there is to train on.")
+FORMATS = "csv, tsv, jsonl, parquet, text, npz, idx or images. Default: guessed."
 DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="The id (ds_…).")]
 
 
@@ -18,10 +19,11 @@ def upload_dataset(
     ctx: typer.Context,
     path: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
     name: Annotated[str | None, typer.Option(help="Default: the file's name.")] = None,
-    format: Annotated[str | None, typer.Option(help="csv, jsonl or parquet.")] = None,
+    format: Annotated[str | None, typer.Option(help=FORMATS)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Upload a CSV, JSON Lines or Parquet file."""
+    """Upload a table (CSV, TSV, JSON Lines, Parquet), plain text, a zip or tar of pictures, or
+    arrays (NPZ, IDX)."""
     dataset = open_client(ctx).datasets.upload(path, name, format)
     print_json(dataset) if as_json else show_dataset(dataset)
 

@@ -5,7 +5,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,7 @@ from app.datasets.staging import (
     read_rejects,
 )
 
-SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".data")
+SUFFIXES = (".csv", ".data")
 DELIMITERS = ",;\t|"
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?")
 SAMPLE_RECORDS = 100
@@ -40,14 +40,21 @@ NOT_TEXT = {
 }
 
 
-def looks_like(head: bytes) -> bool:  # noqa: ARG001 - anything might be CSV
-    return False
+def looks_like(_head: bytes, _names: Sequence[str]) -> bool:
+    return False  # anything might be CSV
 
 
 def read(connection: DuckDBPyConnection, original: Path, staged: Path) -> Staged:
+    return read_delimited(connection, original, staged, DELIMITERS)
+
+
+def read_delimited(
+    connection: DuckDBPyConnection, original: Path, staged: Path, delimiters: str
+) -> Staged:
+    """A table of text, its cells parted by whichever of `delimiters` splits its rows alike."""
     head = read_head(original)
     refuse_other_files(head)
-    delimiter, names = _read_header(head)
+    delimiter, names = _read_header(head, delimiters)
     columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(names)))
     missing = ", ".join(quote_text(text) for text in MISSING)
     query = (
@@ -84,7 +91,7 @@ def refuse_other_files(head: bytes) -> None:
         raise Rejected("The file is empty.")
 
 
-def _read_header(head: bytes) -> tuple[str, list[str]]:
+def _read_header(head: bytes, delimiters: str) -> tuple[str, list[str]]:
     """The delimiter that splits the first records alike, and the names it gives."""
     if len(head) > MAX_LINE_BYTES and b"\n" not in head and b"\r" not in head:
         problem = Problem(f"longer than {MAX_LINE_BYTES} bytes", "line_too_long", line=1)
@@ -96,7 +103,7 @@ def _read_header(head: bytes) -> tuple[str, list[str]]:
         problem = Problem("not UTF-8: save the file as UTF-8", "encoding", line=1)
         raise Rejected("The file is not in UTF-8.", problem) from error
     lines = list(io.StringIO(head[:CHUNK_BYTES].decode(errors="replace"), newline=""))
-    delimiter = max(DELIMITERS, key=partial(_score, lines))
+    delimiter = max(delimiters, key=partial(_score, lines))
     names = [name.strip(" ") for name in next(csv.reader(lines, delimiter=delimiter), [])]
     check_names(names, line=1)
     if all(_is_number(name) for name in names):

@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - names are quoted, and this DuckDB is locked into one folder
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -12,7 +13,6 @@ from duckdb import DuckDBPyConnection
 
 from app.datasets.formats.csv import read_head, refuse_other_files
 from app.datasets.staging import (
-    MAX_LINE_BYTES,
     MAX_PROBLEMS,
     Problem,
     Problems,
@@ -21,8 +21,9 @@ from app.datasets.staging import (
     batch_columns,
     check_names,
     copy_rows,
+    find_full_lines,
     quote_text,
-    read_rejects,
+    read_lines,
 )
 from app.specs.data import ColumnKind
 
@@ -30,7 +31,7 @@ SUFFIXES = (".jsonl", ".ndjson", ".json")
 KINDS: dict[str, ColumnKind] = {"number": "number", "boolean": "boolean", "text": "text"}
 
 
-def looks_like(head: bytes) -> bool:
+def looks_like(head: bytes, _names: Sequence[str]) -> bool:
     return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
 
 
@@ -40,9 +41,9 @@ def read(connection: DuckDBPyConnection, original: Path, staged: Path) -> Staged
     if head.lstrip().startswith(b"["):
         raise Rejected("This is one JSON array. Send one object per line instead, without [ ].")
     lines = staged.with_name("lines.parquet")
-    problems = _read_lines(connection, original, lines)
+    problems = read_lines(connection, original, lines)
     source = f"read_parquet({quote_text(lines)}, file_row_number=true)"
-    find = partial(_find_lines, original)
+    find = partial(find_full_lines, original)
     _check_lines(connection, source, problems)
     if problems.total:  # keys and kinds of broken lines would only mislead
         return Staged(staged, [], [], problems, find)
@@ -51,18 +52,6 @@ def read(connection: DuckDBPyConnection, original: Path, staged: Path) -> Staged
     kinds = _read_cells(connection, source, names, staged, problems)
     lines.unlink()
     return Staged(staged, names, kinds, problems, find)
-
-
-def _read_lines(connection: DuckDBPyConnection, original: Path, lines: Path) -> Problems:
-    """One line of the file a row. JSON text holds no control character, so none is cut."""
-    query = (
-        f"SELECT line FROM read_csv({quote_text(original)}, auto_detect=false, header=false,"
-        f" delim='\x01', quote='', escape='', columns={{'line': 'VARCHAR'}}, strict_mode=false,"
-        f" max_line_size={MAX_LINE_BYTES}, store_rejects=true, rejects_limit=0)"
-        " WHERE trim(line, ' \t\r') <> ''"
-    )
-    copy_rows(connection, query, lines, 1)
-    return read_rejects(connection, original)
 
 
 def _check_lines(connection: DuckDBPyConnection, source: str, problems: Problems) -> None:
@@ -201,18 +190,3 @@ def _add_odd(
 def _describe(row: int, name: str, kind: str, expected: str) -> Problem:
     message = f"{kind} in a {expected} column"
     return Problem(message, "nested" if kind == "nested" else "mixed_column", row=row, column=name)
-
-
-def _find_lines(original: Path, rows: list[int]) -> list[int]:
-    """Rows are the lines that are not blank."""
-    wanted, lines, row = iter(rows), [], 0
-    next_row = next(wanted, None)
-    with original.open("rb") as file:
-        for line, text in enumerate(file, 1):
-            row += bool(text.removeprefix(b"\xef\xbb\xbf").strip())
-            while next_row == row:
-                lines.append(line)
-                next_row = next(wanted, None)
-            if next_row is None:
-                break
-    return lines + [row] * (len(rows) - len(lines))

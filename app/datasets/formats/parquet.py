@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - names are quoted, and this DuckDB is locked into one folder
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -27,7 +28,7 @@ TIME = re.compile(r"DATE|TIMESTAMP(_S|_MS|_NS)?( WITH TIME ZONE)?")
 TEXT = re.compile(r"VARCHAR|UUID|TIME( WITH TIME ZONE)?|ENUM\(.*\)", re.DOTALL)
 
 
-def looks_like(head: bytes) -> bool:
+def looks_like(head: bytes, _names: Sequence[str]) -> bool:
     return head.startswith(MAGIC)
 
 
