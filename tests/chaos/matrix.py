@@ -46,6 +46,8 @@ POINTS = (
     "child.before_done",
     "train.step",
     "bundle.before_rename",
+    "explanations.before_rename",
+    "explanations.after_rename",
     "checkpoint.before_write",
     "checkpoint.before_sync",
     "checkpoint.before_rename",
@@ -78,6 +80,12 @@ class Case:
     recovery_seconds: float | None = None
 
 
+@dataclass(frozen=True)
+class Result:
+    weights: bytes
+    explanations: dict[str, bytes]
+
+
 class Matrix:
     """One stack, many cases, one after another."""
 
@@ -88,7 +96,7 @@ class Matrix:
         self.faults.mkdir()
         self.stack: Stack = start_stack(self.home, faults=str(self.faults), **FAULTY_SETTINGS)
         self.dataset_id = self._upload()
-        self._calm: dict[int, bytes] = {}
+        self._calm: dict[int, Result] = {}
 
     def close(self) -> None:
         try:
@@ -108,24 +116,31 @@ class Matrix:
             training={"epochs": 30, "seed": seed},
             checkpoints={"every_seconds": 0.1},
             limits={"max_attempts": 10},
+            evaluation={"explanations": [{"type": "integrated_gradients", "rows": 2}]},
         )
 
-    def calm_weights(self, seed: int) -> bytes:
-        """The weights of a run that nothing disturbed."""
+    def calm_result(self, seed: int) -> Result:
+        """Of a run that nothing disturbed."""
         if seed not in self._calm:
             job = self.stack.client.jobs.create(self.make_spec(seed))
             self.stack.client.jobs.wait(job["id"], timeout=120)
-            self._calm[seed] = self.read_weights(job["id"])
+            self._calm[seed] = self.read_result(job["id"])
         return self._calm[seed]
 
-    def read_weights(self, job_id: str) -> bytes:
-        newest = next(iter(self.stack.client.checkpoints.list(job_id)))
+    def read_result(self, job_id: str) -> Result:
+        """Everything is downloaded, and so held against its digest."""
+        client = self.stack.client
+        newest = next(iter(client.checkpoints.list(job_id)))
         path = self.home / "weights"
-        self.stack.client.checkpoints.download(newest["id"], path, format="safetensors")
-        return path.read_bytes()
+        client.checkpoints.download(newest["id"], path, format="safetensors")
+        weights, explanations = path.read_bytes(), {}
+        for file in client.jobs.explanations(job_id):
+            client.jobs.download_explanation(job_id, file["name"], path)
+            explanations[file["name"]] = path.read_bytes()
+        return Result(weights, explanations)
 
     def run(self, case: Case) -> Case:
-        calm = self.calm_weights(case.seed)
+        calm = self.calm_result(case.seed)
         order = self.faults / case.point
         order.write_text(case.mode)
         if case.point in TRIGGERS:
@@ -168,14 +183,17 @@ class Matrix:
                 if process.status() == psutil.STATUS_STOPPED:
                     process.send_signal(signal.SIGCONT)
 
-    def _check(self, job_id: str, calm: bytes) -> list[str]:
+    def _check(self, job_id: str, calm: Result) -> list[str]:
         truth = Truth(self.stack)
         try:
             found = find_violations(self.stack, truth, job_id)
         finally:
             truth.close()
-        if self.read_weights(job_id) != calm:
+        result = self.read_result(job_id)
+        if result.weights != calm.weights:
             found.append("its weights differ from the calm run's")
+        if result.explanations != calm.explanations or not calm.explanations:
+            found.append("its explanations differ from the calm run's")
         return found
 
     def _recovery_seconds(self, job_id: str, order: Path) -> float | None:

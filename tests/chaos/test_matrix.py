@@ -11,6 +11,7 @@ QUICK = [
     ("recorder.before_commit", "kill"),
     ("recorder.after_commit", "freeze"),
     ("checkpoint.before_rename", "kill"),
+    ("explanations.after_rename", "kill"),
     ("checkpoint.before_sync", "raise"),
     ("train.step", "freeze"),
 ]
