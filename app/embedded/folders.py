@@ -60,9 +60,13 @@ def let_all_read(folder: Path) -> None:
 
 
 def write_private(file: Path, text: str, owner: Account) -> None:
-    file.write_text(text)
-    file.chmod(0o600)
-    os.chown(file, *owner)
+    """Readers find the whole text or no file, and others never any of it."""
+    draft = file.with_name(f".{file.name}.tmp")
+    draft.unlink(missing_ok=True)
+    draft.touch(0o600, exist_ok=False)
+    os.chown(draft, *owner)
+    draft.write_text(text)
+    draft.replace(file)
 
 
 def fits_socket(path: Path) -> bool:
