@@ -52,9 +52,7 @@ def resolve(spec: JobSpec, dataset: Dataset, test_dataset: Dataset | None) -> Pl
     """Raises ValidationError with every error found, or ResourceLimit."""
     table = Table.of(dataset)
     found = Findings()
-    target = table.columns.get(spec.dataset.target)
-    if target is None:
-        found.refuse(["dataset", "target"], absent(spec.dataset.target, table.columns))
+    target = find_target(found, spec, table)
     inputs = find_inputs(found, spec, table.columns, table.rows)
     check_split(found, spec, table.columns)
     found.stop()
@@ -80,6 +78,16 @@ def resolve(spec: JobSpec, dataset: Dataset, test_dataset: Dataset | None) -> Pl
 
 
 # ---------------------------------------------------------------- the target and its task
+
+
+def find_target(found: Findings, spec: JobSpec, table: Table) -> Column | None:
+    loc: Loc = ["dataset", "target"]
+    name, *others = spec.dataset.targets
+    if others:
+        found.refuse(loc, "no job is taken for several targets yet: name one")
+    elif name not in table.columns:
+        found.refuse(loc, absent(name, table.columns))
+    return table.columns.get(name)
 
 
 def find_task(spec: JobSpec, target: Column) -> Task:
@@ -148,7 +156,7 @@ def check_test_table(
             found.refuse(
                 loc, f"column {name!r} holds {column.kind} in the test dataset, not {wanted.kind}"
             )
-    target = test.columns.get(spec.dataset.target)
+    target = test.columns.get(spec.dataset.targets[0])
     if target is not None and target.missing and spec.dataset.missing_target == "error":
         found.refuse(loc, f"in the test dataset {_missing(target)}")
     if spec.dataset.split.test:

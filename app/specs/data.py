@@ -1,8 +1,8 @@
 """Which data a job trains on, and how it is split and prepared."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from app.specs.base import ColumnName, Fraction, Seed, Spec
 from app.specs.text import TextSpec
@@ -49,11 +49,17 @@ class SplitSpec(Spec):
         return self
 
 
+Targets = Annotated[list[ColumnName], Field(min_length=2, max_length=1000)]
+
+
 class DatasetSpec(Spec):
-    """The dataset, its input columns and its target column."""
+    """The dataset, its input columns and its target column or columns."""
 
     id: str = Field(pattern=r"^ds_[0-9a-f]{32}$")
-    target: ColumnName
+    target: ColumnName | Targets = Field(
+        description="The column to predict. Of a list, all at once: numbers, or columns of two "
+        "classes each."
+    )
     inputs: list[ColumnName] | None = Field(
         default=None, min_length=1, max_length=10_000, description="Unset: all but the target."
     )
@@ -79,11 +85,23 @@ class DatasetSpec(Spec):
         "others take no text.",
     )
 
+    @property
+    def targets(self) -> list[str]:
+        return [self.target] if isinstance(self.target, str) else self.target
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _one_is_no_list(cls, target: Any) -> Any:
+        return target[0] if isinstance(target, list) and len(target) == 1 else target
+
     @model_validator(mode="after")
     def _columns_are_distinct(self) -> "DatasetSpec":
-        names = self.inputs or []
-        if self.target in names:
-            raise ValueError(f"the target {self.target!r} is also listed in inputs")
-        if len(set(names)) != len(names):
+        names = set(self.inputs or [])
+        for target in self.targets:
+            if target in names:
+                raise ValueError(f"the target {target!r} is also listed in inputs")
+        if len(names) != len(self.inputs or []):
             raise ValueError("inputs lists a column twice")
+        if len(set(self.targets)) != len(self.targets):
+            raise ValueError("target lists a column twice")
         return self

@@ -9,6 +9,7 @@ from worker.data.table import (
     Columns,
     count_rows,
     find_missing,
+    list_names,
     read_columns,
     refuse_absent,
     take_rows,
@@ -20,8 +21,8 @@ from worker.engine.warnings import Warnings
 
 @dataclass(frozen=True)
 class Loaded:
-    """Raw columns: those in `kinds`, the inputs first and the target last, and the one that a split
-    looks at."""
+    """Raw columns: those in `kinds`, the inputs first and the targets last, and the one that a
+    split looks at."""
 
     kinds: dict[str, ColumnKind]
     columns: Columns
@@ -36,11 +37,12 @@ def load(request: Request, warnings: Warnings) -> Loaded:
 
 
 def choose_columns(request: Request) -> dict[str, ColumnKind]:
-    """The inputs and, last, the target, each with the kind it is read as."""
+    """The inputs and, last, the targets, each with the kind it is read as."""
     data = request.spec.dataset
     kinds = {column.name: column.kind for column in request.dataset.columns}
-    inputs = data.inputs or [name for name in kinds if name not in (data.target, data.split.column)]
-    refuse_absent([*inputs, data.target], list(kinds))
+    aside = (*data.targets, data.split.column)
+    inputs = data.inputs or [name for name in kinds if name not in aside]
+    refuse_absent([*inputs, *data.targets], list(kinds))
     text = (data.text.columns or []) if data.text else []
     kinds |= {name: "text" for name in text if name in inputs}
     for name in inputs:
@@ -49,12 +51,13 @@ def choose_columns(request: Request) -> dict[str, ColumnKind]:
                 f"Column {name!r} holds {kinds[name]}, which this model cannot take as input.",
                 hint="List the input columns in dataset.inputs and leave this one out.",
             )
-    if request.task == "regression" and kinds[data.target] != "number":
-        raise DataError(
-            f"The target {data.target!r} does not hold numbers, so it cannot be a regression.",
-            hint="Choose a classification model, such as logistic, or another target.",
-        )
-    return {**{name: kinds[name] for name in inputs}, data.target: kinds[data.target]}
+    for name in data.targets:
+        if request.task == "regression" and kinds[name] != "number":
+            raise DataError(
+                f"The target {name!r} does not hold numbers, so it cannot be a regression.",
+                hint="Choose a classification model, such as logistic, or another target.",
+            )
+    return {name: kinds[name] for name in (*inputs, *data.targets)}
 
 
 def choose_split_column(request: Request) -> dict[str, ColumnKind]:
@@ -81,21 +84,29 @@ def load_test_table(request: Request, kinds: dict[str, ColumnKind], warnings: Wa
 def drop_missing_targets(
     request: Request, columns: Columns, name: str, warnings: Warnings
 ) -> Columns:
-    target = request.spec.dataset.target
-    missing = find_missing(columns[target])
-    if missing and request.spec.dataset.missing_target == "error":
-        raise DataError(
-            f"The target {target!r} is missing in {len(missing)} rows of the {name}, "
-            f"first in row {missing[0] + 1}.",
-            hint='Fill it in, or set dataset.missing_target to "drop".',
+    """A row needs all of its targets."""
+    targets = request.spec.dataset.targets
+    dropped: set[int] = set()
+    for target in targets:
+        missing = find_missing(columns[target])
+        if missing and request.spec.dataset.missing_target == "error":
+            raise DataError(
+                f"The target {target!r} is missing in {len(missing)} rows of the {name}, "
+                f"first in row {missing[0] + 1}.",
+                hint='Fill it in, or set dataset.missing_target to "drop".',
+            )
+        dropped.update(missing)
+    if dropped:
+        warnings.add(
+            f"{len(dropped)} rows of the {name} have no {list_names(targets, ' or ')} and were "
+            "dropped."
         )
-    if missing:
-        warnings.add(f"{len(missing)} rows of the {name} have no {target!r} and were dropped.")
         keep = torch.ones(count_rows(columns), dtype=torch.bool)
-        keep[missing] = False
+        keep[sorted(dropped)] = False
         columns = take_rows(columns, keep.nonzero().squeeze(1))
     if count_rows(columns) == 0:
         raise DataError(
-            f"No row of the {name} has a target {target!r}.", hint="Bring rows with a target."
+            f"No row of the {name} has a target {list_names(targets)}.",
+            hint="Bring rows with a target.",
         )
     return columns

@@ -5,15 +5,16 @@ from torch import Tensor
 from worker.data.cells import RawColumn
 from worker.data.divide import read_times, split_by_column, split_by_group, split_by_time
 from worker.data.split import Split, split_rows
-from worker.data.table import Columns, count_rows, find_missing
+from worker.data.table import Columns, count_rows, find_missing, list_names
 from worker.engine.errors import DataError, UserError
 from worker.engine.request import Request
 
 
 def split_columns(request: Request, columns: Columns) -> Split:
     data, rows = request.spec.dataset, count_rows(columns)
-    classify = request.task == "classification"
-    labels = to_labels(columns[data.target]) if classify else None
+    labels = None  # of several targets: no one class to keep in proportion
+    if request.task == "classification" and len(data.targets) == 1:
+        labels = to_labels(columns[data.targets[0]])
     # The API fills in the shares; a spec that left them open means the same here.
     test = data.split.test if data.split.test is not None else 0.0 if data.test_id else 0.1
     if test and data.test_id:
@@ -24,13 +25,13 @@ def split_columns(request: Request, columns: Columns) -> Split:
     split = divide(request, columns, test, labels)
     if len(split.train) < 2:
         raise DataError(
-            f"{rows} rows leave {len(split.train)} for training on {data.target!r}; "
+            f"{rows} rows leave {len(split.train)} for training on {list_names(data.targets)}; "
             "at least 2 are needed.",
             hint="Bring more rows, or set dataset.split.validation and dataset.split.test to 0.",
         )
     if labels is not None and len({labels[row] for row in split.train.tolist()}) < 2:
         raise DataError(
-            f"The training rows hold one class of {data.target!r}: "
+            f"The training rows hold one class of {data.targets[0]!r}: "
             f"{labels[split.train[0]][:100]!r}.",
             hint="Bring rows of at least two classes, or choose another target.",
         )

@@ -11,13 +11,14 @@ from app.specs.text import TokensSpec
 from worker.data.cells import RawColumn
 from worker.data.columns import NumberInput, fit_category, fit_number
 from worker.data.features import Features, Input
+from worker.data.fit_targets import fit_target, read_targets
 from worker.data.fit_text import fit_all_terms, fit_tokens
 from worker.data.load import Loaded, load
-from worker.data.parts import split_columns, to_labels
+from worker.data.parts import split_columns
 from worker.data.rows import Rows, hold_rows
 from worker.data.split import Split
-from worker.data.table import Columns, count_rows, take_rows
-from worker.data.targets import ClassTarget, CountTarget, Target, fit_classes, fit_value
+from worker.data.table import Columns, count_rows, list_names, take_rows
+from worker.data.targets import ClassTarget
 from worker.engine.errors import DataError
 from worker.engine.request import Request
 from worker.engine.warnings import Warnings
@@ -27,7 +28,8 @@ MAX_WIDTH = 100_000  # encoded inputs
 
 @dataclass(frozen=True)
 class Part:
-    """Rows ready for a model: inputs (N, ...), targets (N,) class numbers or raw values."""
+    """Rows ready for a model: inputs (N, ...), targets (N,) class numbers or raw values, (N, K) of
+    several columns."""
 
     inputs: Rows
     targets: Tensor
@@ -59,7 +61,7 @@ def encode_parts(request: Request, loaded: Loaded, split: Split, warnings: Warni
     train, validation, test = (
         take_rows(loaded.columns, rows) for rows in (split.train, split.validation, split.test)
     )
-    features = fit(request, loaded.kinds, train, warnings)
+    features = fit(request, loaded, train, warnings)
     return Prepared(
         features,
         encode("training", features, train, warnings),
@@ -68,20 +70,18 @@ def encode_parts(request: Request, loaded: Loaded, split: Split, warnings: Warni
     )
 
 
-def fit(
-    request: Request, kinds: dict[str, ColumnKind], train: Columns, warnings: Warnings
-) -> Features:
-    data = request.spec.dataset
+def fit(request: Request, loaded: Loaded, train: Columns, warnings: Warnings) -> Features:
+    targets = request.spec.dataset.targets
     inputs = [
         each
-        for name, kind in kinds.items()
-        if name != data.target
+        for name, kind in loaded.kinds.items()
+        if name not in targets
         for each in fit_column(request, name, kind, train[name])
     ]
     constant = [each.name for each in inputs if isinstance(each, NumberInput) and each.std == 0]
     if constant:
         warnings.add(f"Constant in the training rows, so set to 0: {list_names(constant)}.")
-    features = Features(inputs, fit_target(request, train[data.target], warnings))
+    features = Features(inputs, fit_target(request, loaded.columns, train, warnings))
     refuse_width(features)
     return features
 
@@ -116,35 +116,7 @@ def fit_column(request: Request, name: str, kind: ColumnKind, values: RawColumn)
     return [fit_category(name, kind, values)]
 
 
-def list_names(names: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:10])
-    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown
-
-
-def fit_target(request: Request, values: RawColumn, warnings: Warnings) -> Target:
-    name = request.spec.dataset.target
-    if request.task == "classification":
-        return fit_classes(name, to_labels(values))
-    assert isinstance(values, Tensor)
-    if values.min() == values.max():
-        warnings.add(f"The target {name!r} is constant in the training rows.")
-    loss = request.spec.training.loss
-    if loss != "auto" and loss.type == "poisson":
-        return fit_count(name, values)
-    return fit_value(name, values)
-
-
-def fit_count(name: str, values: Tensor) -> CountTarget:
-    if values.min() < 0:
-        raise DataError(
-            f"The target {name!r} goes down to {values.min().item():g}, and poisson is for counts.",
-            hint='Set training.loss to {"type": "mse"}.',
-        )
-    return CountTarget(name, values.mean().item(), 1.0)
-
-
 def encode(name: str, features: Features, columns: Columns, warnings: Warnings) -> Part:
-    """Rows of a class that training has not seen stay: they count as wrong."""
     refuse_too_large(features, count_rows(columns))
     inputs, unknown = features.encode(columns)
     for column, count in unknown.items():
@@ -153,17 +125,7 @@ def encode(name: str, features: Features, columns: Columns, warnings: Warnings) 
             "training rows do not; it was ignored."
         )
     refuse_overflow(features, inputs)
-    values, target = columns[features.target.name], features.target
-    if not isinstance(target, ClassTarget):
-        assert isinstance(values, Tensor)
-        return Part(hold_rows(inputs), values)
-    numbers = target.encode(to_labels(values))
-    if strangers := int((numbers == len(target.classes)).sum()):
-        warnings.add(
-            f"{strangers} of {len(numbers)} {name} rows have a {target.name!r} that the training "
-            "rows do not; they count as wrong."
-        )
-    return Part(hold_rows(inputs), numbers)
+    return Part(hold_rows(inputs), read_targets(features.target, name, columns, warnings))
 
 
 def refuse_too_large(features: Features, rows: int) -> None:

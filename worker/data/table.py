@@ -1,6 +1,6 @@
 """Reads columns of a dataset's Parquet table into raw columns."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,11 @@ def refuse_absent(names: Iterable[str], present: list[str]) -> None:
                 f"The dataset has no column {name!r}.",
                 hint=f"Its columns are {', '.join(present[:20])}.",
             )
+
+
+def list_names(names: Sequence[str], link: str = ", ") -> str:
+    shown = link.join(repr(name) for name in names[:10])
+    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown
 
 
 def _to_raw(name: str, kind: ColumnKind, array: Any) -> RawColumn:

@@ -11,7 +11,7 @@ from app.specs.training import MetricName, TrainingSpec
 from worker import registry
 from worker.data.batches import Batches
 from worker.data.prepare import Part, Prepared
-from worker.data.targets import ValueTarget
+from worker.data.targets import ClassTarget, LabelsTarget, NumberTarget, Target
 from worker.engine.augmenter import build_augmenter
 from worker.engine.average import Average
 from worker.engine.device import choose_autocast
@@ -23,7 +23,7 @@ from worker.engine.trainer import Trainer
 from worker.engine.trainlog import TrainLog
 from worker.engine.warnings import Warnings
 from worker.engine.writer import CheckpointWriter
-from worker.losses import Loss, weigh_classes
+from worker.losses import Loss, compare_labels, weigh_classes
 from worker.optimizers import split_decay
 
 POINTS = 1000  # of each train/* series, unless training.log_every is set
@@ -41,7 +41,9 @@ def build_loss(request: Request, data: Prepared) -> Loss:
     spec = request.spec.training.loss
     if spec == "auto":
         raise UserError("training.loss is still auto.", hint="Name a loss.")
-    classes = len(data.classes)
+    target, classes = data.features.target, len(data.classes)
+    if isinstance(target, LabelsTarget):
+        return build_label_loss(request, data, target)
     if spec.type == "binary_cross_entropy" and classes != 2:
         raise UserError(
             f"binary_cross_entropy needs a target of two classes, not {classes}.",
@@ -51,6 +53,39 @@ def build_loss(request: Request, data: Prepared) -> Loss:
     if request.spec.training.class_weights is None:
         return loss
     return weigh_classes(loss, find_class_weights(request.spec.training, data))
+
+
+def build_label_loss(request: Request, data: Prepared, target: LabelsTarget) -> Loss:
+    training = request.spec.training
+    assert training.loss != "auto"
+    loss, weights = registry.build_loss(training.loss), training.class_weights
+    if loss.per_label is None:
+        raise UserError(
+            f"{training.loss.type} tells the classes of one target, and here are "
+            f"{len(target.labels)}.",
+            hint='Set training.loss to {"type": "binary_cross_entropy"}.',
+        )
+    if weights is None:
+        return compare_labels(loss)
+    if weights != "balanced":
+        raise UserError(
+            "training.class_weights names classes, and each of several targets has its own.",
+            hint='Set it to "balanced", or leave it out.',
+        )
+    return compare_labels(loss, balance_labels(data.train.targets.cpu()))
+
+
+def balance_labels(targets: Tensor) -> Tensor:
+    """(N, K) -> (K, 2); 1 for a class that no training row has."""
+    second = targets.sum(0).double()
+    counts = torch.stack([len(targets) - second, second], 1)
+    return torch.where(counts > 0, len(targets) / (2 * counts), 1.0).float()
+
+
+def count_outputs(loss: Loss, target: Target) -> int:
+    if isinstance(target, ClassTarget):
+        return loss.outputs(len(target.classes))
+    return len(target.names)
 
 
 def find_class_weights(training: TrainingSpec, data: Prepared) -> Tensor:
@@ -78,7 +113,7 @@ def build_trainer(
     spec, training = request.spec, request.spec.training
     reporter, device = warnings.reporter, data.train.inputs.device
     targets = data.train.targets
-    if isinstance(data.features.target, ValueTarget):
+    if isinstance(data.features.target, NumberTarget):
         targets = data.features.target.encode(targets)
     shaped = loss.shape_targets(targets)
     rows = training.batch_size * training.accumulate

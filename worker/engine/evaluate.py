@@ -11,7 +11,7 @@ from app.specs.training import MetricName
 from worker import registry
 from worker.data.prepare import Part
 from worker.data.rows import Rows, count_numbers
-from worker.data.targets import ClassTarget, Target, ValueTarget
+from worker.data.targets import ClassTarget, LabelsTarget, NumberTarget, Target
 from worker.engine.warnings import Warnings
 from worker.losses import Loss
 
@@ -41,7 +41,7 @@ class Scorer:
 
     def score_outputs(self, outputs: Tensor) -> dict[str, float]:
         answers = self.target.decode(outputs)
-        scores = [registry.find_metric(name)(answers, self.part.targets) for name in self.metrics]
+        scores = [measure(name, answers, self.part.targets) for name in self.metrics]
         values = torch.stack(
             [self.measure_loss(outputs).double(), *(s.double() for s in scores)]
         ).tolist()
@@ -57,7 +57,7 @@ class Scorer:
         if isinstance(self.target, ClassTarget):
             known = targets < len(self.target.classes)  # no loss is defined for a class unseen
             outputs, targets = outputs[known], targets[known]
-        else:
+        elif isinstance(self.target, NumberTarget):
             targets = self.target.encode(targets)
         return self.loss.compute(outputs, self.loss.shape_targets(targets))
 
@@ -70,12 +70,30 @@ class Scorer:
             self.warnings.add(f"No confusion matrix: {size} classes are too many for one.")
             return None
         chosen = self.target.decode(predict(model, self.part.inputs)).argmax(1)
-        known = self.part.targets < size
-        cells = self.part.targets[known] * size + chosen[known]
-        matrix: list[list[int]] = (
-            torch.bincount(cells.cpu(), minlength=size * size).view(size, size).tolist()
-        )
-        return matrix
+        return confuse(chosen, self.part.targets, size)
+
+
+def confuse(chosen: Tensor, targets: Tensor, classes: int) -> list[list[int]]:
+    """(N,), (N,) -> (C, C), rows by true class, columns by chosen."""
+    known = targets < classes
+    cells = targets[known] * classes + chosen[known]
+    counts = torch.bincount(cells.cpu(), minlength=classes * classes)
+    matrix: list[list[int]] = counts.view(classes, classes).tolist()
+    return matrix
+
+
+def measure(name: MetricName, answers: Tensor, targets: Tensor) -> Tensor:
+    """Of several targets: the mean over those for which the metric is defined."""
+    if targets.ndim == 1:
+        return registry.find_metric(name)(answers, targets)
+    return measure_each(name, answers, targets).nanmean()
+
+
+def measure_each(name: MetricName, answers: Tensor, targets: Tensor) -> Tensor:
+    """(N, K, ...), (N, K) -> (K,)"""
+    metric = registry.find_metric(name)
+    pairs = zip(answers.unbind(1), targets.unbind(1), strict=True)
+    return torch.stack([metric(*pair).double() for pair in pairs])
 
 
 def predict(model: nn.Module, inputs: Rows) -> Tensor:
@@ -91,8 +109,13 @@ def predict(model: nn.Module, inputs: Rows) -> Tensor:
 
 def guess_outputs(target: Target, loss: Loss, train: Part, rows: int) -> Tensor:
     """What a model would answer that knows the training targets and no inputs: (rows, O)."""
-    if isinstance(target, ValueTarget):
-        return loss.guess(target.encode(train.targets.cpu())).float().expand(rows, 1)
+    if isinstance(target, NumberTarget):
+        columns = target.encode(train.targets.cpu()).view(len(train), -1).unbind(1)
+        return torch.stack([loss.guess(column) for column in columns]).float().expand(rows, -1)
+    if isinstance(target, LabelsTarget):
+        second = train.targets.cpu().double().sum(0)
+        odds = second.clamp(min=0.5) / (len(train) - second).clamp(min=0.5)
+        return odds.log().float().expand(rows, -1)
     counts = torch.bincount(train.targets.cpu(), minlength=len(target.classes)).float()
     logits = counts.log()
     if loss.outputs(len(target.classes)) == 1:
@@ -102,5 +125,6 @@ def guess_outputs(target: Target, loss: Loss, train: Part, rows: int) -> Tensor:
 
 def describe_baseline(scorer: Scorer, train: Part) -> dict[str, Any]:
     outputs = guess_outputs(scorer.target, scorer.loss, train, len(scorer.part))
-    kind = "majority_class" if isinstance(scorer.target, ClassTarget) else scorer.loss.guess_name
+    numbers = isinstance(scorer.target, NumberTarget)
+    kind = scorer.loss.guess_name if numbers else "majority_class"
     return {"kind": kind, **scorer.score_outputs(outputs.to(scorer.part.targets.device))}

@@ -2,13 +2,13 @@
 
 import copy
 import math
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from torch import nn
 
 from worker.data.prepare import Prepared
+from worker.engine.breakdown import describe_classes, describe_outputs
 from worker.engine.errors import NonFiniteLoss
 from worker.engine.evaluate import Evaluation, Scorer, describe_baseline
 from worker.engine.importance import measure_importance
@@ -33,7 +33,7 @@ def evaluate(trainer: Trainer, data: Prepared, test: Scorer | None) -> Evaluatio
     measured = test or trainer.validation
     matrix = test.confuse(model) if test else None
     evaluation = {
-        "task": "classification" if data.classes else "regression",
+        "task": trainer.spec.model.tasks()[0],
         "checkpoint_step": step,
         "monitor": trainer.spec.checkpoints.monitor if trainer.best_snapshot else None,
         "validation": validation,
@@ -46,6 +46,7 @@ def evaluate(trainer: Trainer, data: Prepared, test: Scorer | None) -> Evaluatio
         "classes": list(data.classes),
         "confusion_matrix": matrix,
         "per_class": describe_classes(data.classes, matrix) if matrix else None,
+        "per_output": describe_outputs(test, model) if test else None,
         "baseline": describe_baseline(measured, data.train) if measured else None,
         **explain_model(trainer, model, measured, data),
         "lr_finder": trainer.found,
@@ -73,27 +74,6 @@ def explain_model(
     files = {name: file for each in explanations for name, file in each.files.items()}
     write_explanations(trainer.writer.folder, files)
     return {"importance": importance, "explanations": [each.facts for each in explanations]}
-
-
-def describe_classes(classes: Sequence[str], matrix: list[list[int]]) -> list[dict[str, Any]]:
-    """Null where undefined: a precision of what is never predicted, a recall of what never occurs.
-
-    Rows of classes unseen in training are in no cell of the matrix.
-    """
-    table = []
-    for number, name in enumerate(classes):
-        right, support = matrix[number][number], sum(matrix[number])
-        predicted = sum(row[number] for row in matrix)
-        table.append(
-            {
-                "class": name,
-                "precision": right / predicted if predicted else None,
-                "recall": right / support if support else None,
-                "f1": 2 * right / (support + predicted) if support + predicted else None,
-                "support": support,
-            }
-        )
-    return table
 
 
 def choose_model(trainer: Trainer) -> tuple[nn.Module, int]:

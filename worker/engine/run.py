@@ -7,7 +7,7 @@ from torch import nn
 
 from worker import registry
 from worker.data.prepare import Prepared, prepare
-from worker.engine.build import build_loss, build_scorer, build_trainer, move
+from worker.engine.build import build_loss, build_scorer, build_trainer, count_outputs, move
 from worker.engine.checkpoint import InvalidCheckpoint, name_checkpoint, read_checkpoint
 from worker.engine.device import choose_device, choose_threads, make_deterministic, seed_everything
 from worker.engine.evaluate import Evaluation, Scorer
@@ -30,7 +30,7 @@ def run(request: Request, reporter: Reporter) -> Result:
     warnings = Warnings(reporter)
     data = move(prepare(request, warnings), device)
     loss = build_loss(request, data)
-    outputs = loss.outputs(len(data.classes))
+    outputs = count_outputs(loss, data.features.target)
     seed_everything(request.spec.training.seed)
     model = registry.build_model(request.spec.model, data.features.shape, outputs).to(device)
     set_threads(request, data, model)

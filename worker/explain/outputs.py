@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from worker.data.targets import ClassTarget, CountTarget, Target
+from worker.data.targets import ClassTarget, CountTarget, ManyTarget, Target
+from worker.engine.errors import UserError
 from worker.explain.view import tidy
 
 Select = Callable[[Tensor], Tensor]  # outputs (P, O) -> (P,)
@@ -25,6 +26,11 @@ class Explained:
 
 def choose_explained(target: Target, outputs: Tensor) -> Explained:
     """`outputs` (1, O) are those of the row that is explained."""
+    if isinstance(target, ManyTarget):
+        raise UserError(
+            f"Explanations are of one target, and here are {len(target.names)}.",
+            hint="Leave evaluation.explanations out, or predict one column alone.",
+        )
     answer = target.decode(outputs)
     if not isinstance(target, ClassTarget):
         predicted = tidy(answer.item())

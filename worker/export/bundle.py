@@ -3,6 +3,7 @@
 import json
 import platform
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,17 @@ import torch
 from worker import registry
 from worker.data import cells, columns, features, targets, text
 from worker.data.features import Features, Input
-from worker.data.targets import ClassTarget
+from worker.data.targets import NumberTarget
 from worker.engine.checkpoint import write_folder
 from worker.engine.request import Request
 from worker.export import predictor
 
 CARRIED = (cells, text, columns, targets, features)  # in an order in which they can be read
-NAMED_INPUTS = 8  # in the text of the README
+NAMED = 8  # columns in the text of the README
 SHOWN_INPUTS = 100  # in its example
 README = """# {name}
 
-Predicts `{target}` ({task}, model family {family}). Every row must hold {inputs}.
+Predicts {target} ({task}, model family {family}). Every row must hold {inputs}.
 
 ```python
 from predict import load
@@ -88,18 +89,21 @@ def read_source(path: Path) -> str:
 
 
 def explain(request: Request, fitted: Features) -> str:
-    names = [f"`{name}`" for name in dict.fromkeys(each.name for each in fitted.inputs)]
-    more = len(names) - NAMED_INPUTS
-    classify = isinstance(fitted.target, ClassTarget)
+    classify = not isinstance(fitted.target, NumberTarget)
     return README.format(
         name=request.spec.name,
         family=request.spec.model.type,
         task=request.task,
-        target=request.spec.dataset.target,
-        inputs=", ".join(names[:NAMED_INPUTS]) + (f" and {more} more columns" if more > 0 else ""),
+        target=name_columns(fitted.target.names),
+        inputs=name_columns(list(dict.fromkeys(each.name for each in fitted.inputs))),
         row=make_example(fitted.inputs),
         proba="print(predictor.predict_proba(rows))\n" if classify else "",
     )
+
+
+def name_columns(names: Sequence[str]) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[:NAMED])
+    return f"{shown} and {len(names) - NAMED} more columns" if len(names) > NAMED else shown
 
 
 def make_example(inputs: list[Input]) -> str:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from worker.data.features import Features, read_rows
-from worker.data.targets import ClassTarget, ValueTarget
+from worker.data.targets import NumberTarget
 from worker.models.linear import build
 
 
@@ -35,25 +35,17 @@ class Predictor:
         return outputs
 
     def predict(self, rows: list[dict[str, Any]]) -> list[Any]:
-        """For each row a class label, or a number in the target's own units."""
-        if not rows:
-            return []
-        target = self.features.target
-        answers = target.decode(self.run(rows))
-        if isinstance(target, ValueTarget):
-            values: list[Any] = answers.tolist()
-            return values
-        return [target.classes[number] for number in answers.argmax(1).tolist()]
+        """For each row a class label, or a number in the target's own units; of several targets a
+        dict by column."""
+        return self.features.target.answer(self.run(rows)) if rows else []
 
     def predict_proba(self, rows: list[dict[str, Any]]) -> list[dict[str, float]]:
-        """For each row the probability of every class."""
+        """For each row the probability of every class; of several targets that of the second class
+        of each column, such as 1 of 0 and 1."""
         target = self.features.target
-        if not isinstance(target, ClassTarget):
+        if isinstance(target, NumberTarget):
             raise TypeError("this model predicts a number, not a class")
-        if not rows:
-            return []
-        shares = target.decode(self.run(rows)).tolist()
-        return [dict(zip(target.classes, row, strict=True)) for row in shares]
+        return target.share(self.run(rows)) if rows else []
 
 
 def load(folder: str | Path = ".") -> Predictor:
@@ -78,7 +70,11 @@ def main() -> None:
         delimiter = max(",;\t|", key=header.count)
         rows: list[dict[str, Any]] = list(csv.DictReader(file, delimiter=delimiter))
     predictor = load(Path(__file__).resolve().parent)
-    sys.stdout.writelines(f"{answer}\n" for answer in predictor.predict(rows))
+    answers = predictor.predict(rows)
+    sys.stdout.writelines(
+        f"{json.dumps(each, ensure_ascii=False) if isinstance(each, dict) else each}\n"
+        for each in answers
+    )
 
 
 if __name__ == "__main__":
