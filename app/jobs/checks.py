@@ -13,6 +13,7 @@ from app.jobs.augments import check_augment
 from app.jobs.defaults import fill
 from app.jobs.explanations import check_explanations
 from app.jobs.findings import Findings, Loc
+from app.jobs.images import refuse_missing_images
 from app.jobs.inputs import UNUSABLE, absent, find_inputs
 from app.jobs.sizes import Rows, count_outputs, count_rows, refuse_oversize
 from app.jobs.splits import check_split
@@ -73,7 +74,8 @@ def resolve(spec: JobSpec, dataset: Dataset, test_dataset: Dataset | None) -> Pl
     found.stop()
     outputs = count_outputs(resolved, target.distinct)
     parameters = resolved.model.parameter_count(inputs.shape, outputs)
-    memory = refuse_oversize(resolved, parameters, rows.usable, inputs.numbers_per_row)
+    kept = resolved.model.kept_per_row(inputs.shape)
+    memory = refuse_oversize(resolved, parameters, rows.total, inputs.row_bytes, kept)
     return Plan(resolved, rows, parameters, memory, found.warnings)
 
 
@@ -156,6 +158,8 @@ def check_test_table(
             found.refuse(
                 loc, f"column {name!r} holds {column.kind} in the test dataset, not {wanted.kind}"
             )
+        elif column.kind == "image":
+            refuse_missing_images(found, loc, column)
     target = test.columns.get(spec.dataset.targets[0])
     if target is not None and target.missing and spec.dataset.missing_target == "error":
         found.refuse(loc, f"in the test dataset {_missing(target)}")

@@ -33,7 +33,7 @@ def fill(found: Findings, spec: JobSpec, target: Column, task: Task, inputs: Inp
     stratify = split.by == "random" and choose_stratify(found, split.stratify, target, task, parts)
     split = split.model_copy(update={"stratify": stratify})
     dataset = spec.dataset.model_copy(
-        update={"inputs": inputs.names, "split": split, "text": inputs.text}
+        update={"inputs": inputs.names, "split": split, "text": inputs.text, "image": inputs.image}
     )
     model = spec.model.model_copy(update=fill_model(spec, task, inputs))
     return spec.model_copy(

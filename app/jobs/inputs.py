@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from math import prod
 
 from app.jobs.findings import Findings, Loc
-from app.jobs.sizes import count_width
+from app.jobs.images import choose_image, refuse_missing_images, warn_of_lost_pooling
+from app.jobs.sizes import FLOAT_BYTES, LONG_BYTES, count_width
 from app.specs import JobSpec
 from app.specs.columns import Column
-from app.specs.models import Shape, Taken
+from app.specs.image import ImageSpec
+from app.specs.models import CNNSpec, Shape, Taken
 from app.specs.text import TermsSpec, TextSpec, TokensSpec
 
 MAX_WIDTH = 100_000  # numbers per row, once categories are encoded
@@ -24,7 +27,8 @@ class Inputs:
 
     columns: list[Column]
     takes: Taken
-    text: TextSpec | None
+    text: TextSpec | None = None
+    image: ImageSpec | None = None
 
     @property
     def names(self) -> list[str]:
@@ -37,19 +41,23 @@ class Inputs:
 
     @property
     def shape(self) -> Shape:
+        if self.image is not None:
+            return self.image.shape
         if isinstance(self.text, TokensSpec):
             return (258 if self.text.tokenizer == "byte" else self.text.vocabulary,)
         terms = len(list_text_columns(self.text)) * count_terms(self.text)
         return (count_width(self.plain) + terms,)
 
     @property
-    def numbers_per_row(self) -> int:
-        """Of 4 bytes, as they are held in memory."""
+    def row_bytes(self) -> int:
+        """As a row is held in memory."""
+        if self.image is not None:
+            return prod(self.image.shape)
         if isinstance(self.text, TokensSpec):
-            return 2 * self.text.max_length
+            return LONG_BYTES * self.text.max_length
         kinds = len(self.text.split_analyzers()) if self.text else 0
-        texts = kinds * len(list_text_columns(self.text))
-        return count_width(self.plain) + 3 * TERMS_PER_ROW * texts
+        terms = TERMS_PER_ROW * kinds * len(list_text_columns(self.text))
+        return FLOAT_BYTES * count_width(self.plain) + (LONG_BYTES + FLOAT_BYTES) * terms
 
 
 def count_terms(text: TermsSpec | None) -> int:
@@ -87,7 +95,13 @@ def find_inputs(found: Findings, spec: JobSpec, columns: dict[str, Column], rows
             found.refuse([*LOC, i], absent(name, columns))
     chosen = [columns[name] for name in names if name in columns]
     explicit = listed is not None
+    if not explicit:
+        chosen = prefer_image(found, spec, chosen)
     refuse_empty(found, chosen, rows, explicit=explicit)
+    if wants_image(spec) and any(column.kind == "image" for column in chosen):
+        return find_image(found, spec, chosen)
+    if spec.dataset.image is not None:
+        found.refuse(["dataset", "image"], "this model reads no pictures here: leave it out")
     if "table" in spec.model.takes:
         return find_table(found, spec, chosen, explicit=explicit)
     return find_whole(found, spec, chosen)
@@ -116,6 +130,8 @@ def find_table(found: Findings, spec: JobSpec, columns: list[Column], *, explici
         remedy = find_remedy(explicit=explicit)
         if text is None and "text" in kinds:
             remedy = f"{remedy}, {TERMS_HINT}"
+        if "image" in kinds:
+            remedy = f"{remedy}, or use mlp or cnn, which read pictures"
         shown = quote([c.name for c in odd])
         found.refuse(LOC, f"cannot train on {kinds} columns: {shown}; {remedy}")
     refuse_wide(found, inputs.plain)
@@ -159,6 +175,9 @@ def refuse_wide(found: Findings, columns: Sequence[Column]) -> None:
 def find_whole(found: Findings, spec: JobSpec, columns: list[Column]) -> Inputs:
     family, text = spec.model.type, spec.dataset.text or TokensSpec()
     over = getattr(spec.model, "over", "auto")
+    if over == "image":
+        found.refuse(LOC, "no input column holds pictures: choose one, or set model.over to auto")
+        found.stop()
     if over not in ("auto", "tokens"):
         found.refuse(["model", "over"], f"no dataset holds what {over} needs yet: use tokens")
     if len(columns) != 1:
@@ -168,13 +187,48 @@ def find_whole(found: Findings, spec: JobSpec, columns: list[Column]) -> Inputs:
         found.stop()
     (column,) = columns
     if column.kind not in ("text", "category"):
+        image = column.kind == "image"
+        fitting = "cnn or mlp for pictures" if image else "linear, logistic or mlp for tables"
         found.refuse(
-            LOC,
-            f"{family} reads text, but {column.name!r} holds {column.kind}; use linear, "
-            "logistic or mlp for tables",
+            LOC, f"{family} reads text, but {column.name!r} holds {column.kind}; use {fitting}"
         )
     if not isinstance(text, TokensSpec):
         found.refuse(["dataset", "text", "type"], f"{family} reads tokens in order: use tokens")
     elif text.columns not in (None, [column.name]):
         found.refuse(["dataset", "text", "columns"], f"the one input is {column.name!r}")
     return Inputs(columns, "tokens", text.model_copy(update={"columns": [column.name]}))
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def wants_image(spec: JobSpec) -> bool:
+    over = getattr(spec.model, "over", "auto")
+    return "image" in spec.model.takes and over in ("auto", "image")
+
+
+def prefer_image(found: Findings, spec: JobSpec, columns: list[Column]) -> list[Column]:
+    """Where nobody has said what to read: the pictures, without what is told about them."""
+    images = [column for column in columns if column.kind == "image"]
+    if not wants_image(spec) or len(images) != 1 or len(columns) == 1:
+        return columns
+    others = quote([column.name for column in columns if column.kind != "image"])
+    found.warn(LOC, f"{images[0].name!r} is read alone, without {others}: pictures stand alone")
+    return images
+
+
+def find_image(found: Findings, spec: JobSpec, columns: list[Column]) -> Inputs:
+    images = [column for column in columns if column.kind == "image"]
+    if len(columns) > 1:
+        found.refuse(
+            LOC,
+            f"{spec.model.type} reads one column of pictures and nothing beside it: list only "
+            f"{images[0].name!r}",
+        )
+    if spec.dataset.text is not None:
+        found.refuse(["dataset", "text"], "no input column holds text: leave it out")
+    refuse_missing_images(found, LOC, images[0])
+    inputs = Inputs(images[:1], "image", image=choose_image(found, spec, images[0]))
+    if isinstance(spec.model, CNNSpec):
+        warn_of_lost_pooling(found, spec.model, inputs.shape)
+    return inputs

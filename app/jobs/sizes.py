@@ -9,6 +9,7 @@ from app.specs import JobSpec
 from app.specs.columns import Column
 
 FLOAT_BYTES = 4
+LONG_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,11 @@ class Rows:
     train: int
     validation: int
     test: int
+
+    @property
+    def total(self) -> int:
+        """As many as are held in memory."""
+        return self.train + self.validation + self.test
 
 
 def count_rows(spec: JobSpec, usable: int, test_usable: int | None, column: Column | None) -> Rows:
@@ -73,22 +79,26 @@ def count_optimizer_states(spec: JobSpec) -> int:
             return 2
 
 
-def estimate_bytes(spec: JobSpec, parameters: int, rows: int, width: int) -> int:
-    """Weights, their gradients and copies, the optimizer's state, and the encoded rows."""
+def estimate_bytes(spec: JobSpec, parameters: int, rows: int, row_bytes: int, kept: int) -> int:
+    """Weights, their gradients and copies, the optimizer's state, the encoded rows, and the `kept`
+    numbers of each row of a batch, which lead back from the loss to the weights."""
     training = spec.training
     copies = 2 + (training.ema_decay is not None) + (training.lr_finder is not None)
     copies += count_optimizer_states(spec)
-    return FLOAT_BYTES * (parameters * copies + rows * width)
+    numbers = parameters * copies + min(rows, training.batch_size) * kept
+    return FLOAT_BYTES * numbers + rows * row_bytes
 
 
-def refuse_oversize(spec: JobSpec, parameters: int, rows: int, width: int) -> int:
+def refuse_oversize(spec: JobSpec, parameters: int, rows: int, row_bytes: int, kept: int) -> int:
     """The estimate, where it is within the limit of this server. Raises ResourceLimit."""
-    needed, limit = estimate_bytes(spec, parameters, rows, width), get_settings().max_job_bytes
+    needed = estimate_bytes(spec, parameters, rows, row_bytes, kept)
+    limit = get_settings().max_job_bytes
     if needed > limit:
+        batch = f", of which {spec.training.batch_size:,} at once," if kept else ""
         message = (
-            f"{parameters:,} parameters and {rows:,} rows of {width:,} numbers need about "
-            f"{needed:,} bytes; this server allows {limit:,}; make the model smaller, or leave "
-            "columns out"
+            f"{parameters:,} parameters and {rows:,} rows of {row_bytes:,} bytes{batch} need about "
+            f"{needed:,} bytes; this server allows {limit:,}; make the model"
+            f"{', the batches or the images' if kept else ''} smaller, or leave columns out"
         )
         raise ResourceLimit(message, [field_error(["model"], message, "resource_limit")])
     return needed

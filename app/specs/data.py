@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from app.specs.base import ColumnName, Fraction, Seed, Spec
+from app.specs.image import ImageSpec
 from app.specs.text import TextSpec
 
 DatasetFormat = Literal["csv", "tsv", "jsonl", "parquet", "text", "npz", "idx", "images"]
@@ -83,6 +84,9 @@ class DatasetSpec(Spec):
         default=None,
         description="How text becomes numbers. Unset: tokens for models that read in order; "
         "others take no text.",
+    )
+    image: ImageSpec | None = Field(
+        default=None, description="Size and colour of pictures. Unset: as the pictures are."
     )
 
     @property

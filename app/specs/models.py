@@ -27,6 +27,10 @@ AskedTask = Annotated[
 class FamilySpec(Spec):
     takes: ClassVar[tuple[Taken, ...]] = ("table",)
 
+    def kept_per_row(self, _inputs: Shape) -> int:
+        """Numbers that training holds for each row of a batch, where they are many."""
+        return 0
+
 
 class DeepSpec(FamilySpec):
     """Families for both tasks."""
@@ -65,6 +69,8 @@ class LogisticSpec(FamilySpec):
 
 class MLPSpec(DeepSpec):
     """A fully connected network: linear layers with an activation and dropout between them."""
+
+    takes: ClassVar[tuple[Taken, ...]] = ("table", "image")
 
     type: Literal["mlp"] = "mlp"
     hidden: list[Width] = Field(
@@ -112,17 +118,30 @@ class CNNSpec(DeepSpec):
     def parameter_count(self, inputs: Shape, outputs: int) -> int:
         tokens = self.over == "tokens"
         width, total = (self.embedding, inputs[0] * self.embedding) if tokens else (inputs[0], 0)
-        flat, places = self.over == "image", list(inputs[1:])
+        flat = self.over == "image"
         for each in self.channels:
             made = each * len(self.kernels)
             total += each * sum(width * kernel ** (1 + flat) + 1 for kernel in self.kernels)
             total += 2 * made if self.norm == "batch" else 0
             total += made * (width + 1) if self.residual and width != made else 0
-            if self.pool != "none" and min(places, default=1) > 1:
-                places = [place // 2 for place in places]
             width = made
-        first = width * prod(places) if self.gather == "flatten" else width
+        first = width * prod(self.list_places(inputs)[-1]) if self.gather == "flatten" else width
         return total + sum((i + 1) * o for i, o in pairwise([first, *self.hidden, outputs]))
+
+    def list_places(self, inputs: Shape) -> list[Shape]:
+        """Height and width of images before each block, and after the last."""
+        places = [inputs[1:]]
+        for _ in self.channels:
+            halved = self.pool != "none" and min(places[-1], default=1) > 1
+            places.append(tuple(side // 2 for side in places[-1]) if halved else places[-1])
+        return places
+
+    def kept_per_row(self, inputs: Shape) -> int:
+        if self.over != "image":
+            return 0
+        maps = 2 + (self.norm == "batch") + self.residual + (self.dropout > 0)
+        sides = zip(self.channels, self.list_places(inputs), strict=False)
+        return sum(maps * len(self.kernels) * each * prod(place) for each, place in sides)
 
 
 class RNNSpec(DeepSpec):

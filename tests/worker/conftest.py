@@ -73,15 +73,18 @@ def stop_at(step: int, stop: Stop = Stop.PAUSE) -> Recorder:
 
 
 def write_table(path: Path, rows: Rows) -> Table:
-    """Numbers become DOUBLE, all else VARCHAR, as at upload."""
+    """Numbers become DOUBLE, tensors (C, H, W) pictures, all else VARCHAR, as at upload."""
     columns = []
     with duckdb.connect() as connection:
         kinds = {}
         for name, cells in rows.items():
             number = all(cell is None or isinstance(cell, (int, float)) for cell in cells)
-            kinds[name] = "number" if number else "category"
+            image = any(isinstance(cell, torch.Tensor) for cell in cells)
+            kinds[name] = "image" if image else "number" if number else "category"
             columns.append(Column(name=name, kind=kinds[name]))
-        types = {"number": "DOUBLE", "category": "VARCHAR"}
+            if image:
+                rows = rows | {name: write_pixels(path.with_name("pixels.bin"), cells)}
+        types = {"number": "DOUBLE", "category": "VARCHAR", "image": PICTURE}
         layout = ", ".join(f'"{name}" {types[kind]}' for name, kind in kinds.items())
         connection.execute(f"CREATE TABLE t ({layout})")
         marks = ", ".join("?" for _ in rows)
@@ -89,6 +92,25 @@ def write_table(path: Path, rows: Rows) -> Table:
         connection.executemany(f"INSERT INTO t VALUES ({marks})", cells)
         connection.execute(f"COPY t TO '{path}' (FORMAT parquet)")
     return Table(path, tuple(columns), "0" * 64)
+
+
+PICTURE = 'STRUCT(name VARCHAR, "start" BIGINT, channels INTEGER, height INTEGER, width INTEGER)'
+
+
+def write_pixels(path: Path, pictures: list[torch.Tensor | None]) -> list[dict[str, Any] | None]:
+    """Append them to the file; the cells that say where they are."""
+    cells: list[dict[str, Any] | None] = []
+    with path.open("ab") as file:
+        for picture in pictures:
+            if picture is None:
+                cells.append(None)
+                continue
+            place = {"name": f"{len(cells)}.png", "start": file.tell()}
+            cells.append(
+                place | dict(zip(("channels", "height", "width"), picture.shape, strict=True))
+            )
+            file.write(bytes(picture.flatten().tolist()))
+    return cells
 
 
 def make_rows(rows: int = 60, classify: bool = True, seed: int = 0) -> Rows:
@@ -123,6 +145,25 @@ def make_text_rows(rows: int = 60, seed: int = 0) -> Rows:
     return {"text": texts, "a": [float(number % 7) for number in range(rows)], "y": labels}
 
 
+def make_image_rows(
+    rows: int = 60, seed: int = 0, size: tuple[int, ...] = (1, 9, 8), gap: int = 0
+) -> Rows:
+    """Noise with a bright bar in the upper, middle or lower third, which is the class. `gap`: every
+    so many pictures, one is larger."""
+    generator = torch.Generator().manual_seed(seed)
+    pictures, labels = [], []
+    for number in range(rows):
+        channels, height, width = size
+        if gap and number % gap == 0:
+            height, width = 2 * height, 2 * width
+        noise = torch.randint(0, 80, (channels, height, width), generator=generator)
+        third = height // 3
+        noise[:, number % 3 * third : (number % 3 + 1) * third] += 150
+        pictures.append(noise.to(torch.uint8))
+        labels.append(f"c{number % 3}")
+    return {"image": pictures, "a": [float(number % 7) for number in range(rows)], "y": labels}
+
+
 READERS: dict[str, dict[str, Any]] = {  # families that read one column in order, small
     "cnn": {"channels": [8], "embedding": 8, "gather": "max", "norm": "batch", "dropout": 0.1},
     "rnn": {"hidden": 8, "embedding": 8, "layers": 2, "dropout": 0.1},
@@ -142,7 +183,13 @@ def make_spec(**parts: Any) -> JobSpec:
         body[name] = {**body.get(name, {}), **part} if isinstance(part, dict) else part
     if body["model"]["type"] == "mlp":
         body["model"] = {"task": "classification", "hidden": [8], **body["model"]}
-    if (family := body["model"]["type"]) in READERS:
+    if body["model"].get("over") == "image" or body["dataset"].get("image"):
+        small = {"over": "image", "gather": "flatten", **READERS["cnn"], "pool": "max"}
+        if body["model"]["type"] == "cnn":
+            body["model"] = {"task": "classification"} | small | body["model"]
+        size = {"height": 9, "width": 8, "channels": 1}
+        body["dataset"] = {"inputs": ["image"], "image": size} | body["dataset"]
+    elif (family := body["model"]["type"]) in READERS:
         small = {"task": "classification", "over": "tokens", **READERS[family]}
         body["model"] = small | body["model"]
         text = {"type": "tokens", "columns": ["text"]}
@@ -170,7 +217,8 @@ def ask(tmp_path: Path) -> Callable[..., Request]:
         job = tmp_path / f"job{count}"
         (job / "a1").mkdir(parents=True)
         table = write_table(job / "table.parquet", rows or make_rows())
-        test_table = write_table(job / "test.parquet", test) if test else None
+        (job / "test").mkdir()
+        test_table = write_table(job / "test" / "table.parquet", test) if test else None
         spec = spec or make_spec()
         return Request("job_" + "0" * 32, spec, table, test_table, job / "a1", (), 1)
 

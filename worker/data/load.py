@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import torch
 
 from app.specs.data import ColumnKind
+from worker.data.image import Images
 from worker.data.table import (
+    BLOCKS,
     Columns,
     count_rows,
     find_missing,
@@ -46,18 +48,33 @@ def choose_columns(request: Request) -> dict[str, ColumnKind]:
     text = (data.text.columns or []) if data.text else []
     kinds |= {name: "text" for name in text if name in inputs}
     for name in inputs:
-        if kinds[name] == "time" or (kinds[name] == "text" and name not in text):
-            raise DataError(
-                f"Column {name!r} holds {kinds[name]}, which this model cannot take as input.",
-                hint="List the input columns in dataset.inputs and leave this one out.",
-            )
+        refuse_unreadable(
+            request, name, kinds[name], read_as_text=name in text, alone=len(inputs) == 1
+        )
     for name in data.targets:
+        if kinds[name] in BLOCKS:
+            raise DataError(
+                f"The target {name!r} holds {kinds[name]}, which no model here predicts.",
+                hint="Choose another target.",
+            )
         if request.task == "regression" and kinds[name] != "number":
             raise DataError(
                 f"The target {name!r} does not hold numbers, so it cannot be a regression.",
                 hint="Choose a classification model, such as logistic, or another target.",
             )
     return {name: kinds[name] for name in (*inputs, *data.targets)}
+
+
+def refuse_unreadable(
+    request: Request, name: str, kind: ColumnKind, *, read_as_text: bool, alone: bool
+) -> None:
+    readable = alone and kind in request.spec.model.takes if kind in BLOCKS else kind != "time"
+    if not readable or (kind == "text" and not read_as_text):
+        raise DataError(
+            f"Column {name!r} holds {kind}, which this model cannot take as input"
+            + ("." if alone or kind not in BLOCKS else " beside others."),
+            hint="List the input columns in dataset.inputs and leave this one out.",
+        )
 
 
 def choose_split_column(request: Request) -> dict[str, ColumnKind]:
@@ -71,6 +88,7 @@ def choose_split_column(request: Request) -> dict[str, ColumnKind]:
 
 def load_table(request: Request, kinds: dict[str, ColumnKind], warnings: Warnings) -> Columns:
     columns = read_columns(request.dataset.path, kinds, request.threads)
+    refuse_missing_images(columns, "dataset")
     return drop_missing_targets(request, columns, "dataset", warnings)
 
 
@@ -78,7 +96,18 @@ def load_test_table(request: Request, kinds: dict[str, ColumnKind], warnings: Wa
     assert request.test_dataset is not None
     refuse_absent(kinds, [column.name for column in request.test_dataset.columns])
     columns = read_columns(request.test_dataset.path, kinds, request.threads)
+    refuse_missing_images(columns, "test dataset")
     return drop_missing_targets(request, columns, "test dataset", warnings)
+
+
+def refuse_missing_images(columns: Columns, dataset: str) -> None:
+    for name, values in columns.items():
+        if isinstance(values, Images) and (missing := values.find_missing()):
+            raise DataError(
+                f"Column {name!r} of the {dataset} has no picture in {len(missing)} rows, first in "
+                f"row {missing[0] + 1}.",
+                hint="Leave these rows out, or bring their pictures.",
+            )
 
 
 def drop_missing_targets(

@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from app.specs.data import ColumnKind
+from app.specs.image import ImageSpec
 from app.specs.text import TokensSpec
 from worker.data.cells import RawColumn
 from worker.data.columns import NumberInput, fit_category, fit_number
 from worker.data.features import Features, Input
 from worker.data.fit_targets import fit_target, read_targets
 from worker.data.fit_text import fit_all_terms, fit_tokens
+from worker.data.image import ImageInput, Images
 from worker.data.load import Loaded, load
 from worker.data.parts import split_columns
 from worker.data.rows import Rows, hold_rows
 from worker.data.split import Split
 from worker.data.table import Columns, count_rows, list_names, take_rows
 from worker.data.targets import ClassTarget
-from worker.engine.errors import DataError
+from worker.engine.errors import DataError, UserError
 from worker.engine.request import Request
 from worker.engine.warnings import Warnings
 
@@ -106,6 +108,8 @@ def refuse_width(features: Features) -> None:
 def fit_column(request: Request, name: str, kind: ColumnKind, values: RawColumn) -> Sequence[Input]:
     """Text as counts of terms may give several inputs."""
     data = request.spec.dataset
+    if isinstance(values, Images):
+        return [choose_image(name, data.image)]
     if isinstance(values, Tensor):
         return [fit_number(name, values, data.impute, data.scale)]
     if data.text is not None and name in (data.text.columns or []):
@@ -114,6 +118,13 @@ def fit_column(request: Request, name: str, kind: ColumnKind, values: RawColumn)
         return fit_all_terms(name, values, data.text)
     assert isinstance(values, list)
     return [fit_category(name, kind, values)]
+
+
+def choose_image(name: str, spec: ImageSpec | None) -> ImageInput:
+    """Nothing is learned from the pictures: the API has looked at their sizes."""
+    if spec is None or spec.height is None or spec.width is None or spec.channels == "auto":
+        raise UserError("dataset.image is still open.", hint="Name height, width and channels.")
+    return ImageInput(name, spec.channels, spec.height, spec.width)
 
 
 def encode(name: str, features: Features, columns: Columns, warnings: Warnings) -> Part:

@@ -1,6 +1,6 @@
 """Reads columns of a dataset's Parquet table into raw columns."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ import numpy.ma  # duckdb imports it with its first answer, in every job anew
 import torch
 
 from app.specs.data import ColumnKind
-from worker.data.cells import CellError, RawColumn, to_number, to_text
+from worker.data.cells import Block, CellError, RawColumn, to_number, to_text
+from worker.data.image import Images
 from worker.engine.errors import DataError
 
 Columns = dict[str, RawColumn]
+PIXELS = "pixels.bin"  # beside the table
 WIDE = 256  # duckdb checks each selected name against all others: from here, take all columns
 
 
@@ -26,10 +28,41 @@ def read_columns(path: Path, kinds: dict[str, ColumnKind], threads: int) -> Colu
     with duckdb.connect(":memory:", config={"threads": threads}) as connection:
         table = connection.read_parquet(str(path))
         refuse_absent(kinds, table.columns)
-        if len(kinds) < WIDE:
-            table = table.select(*map(duckdb.ColumnExpression, kinds))
-        arrays = table.fetchnumpy()
-    return {name: _to_raw(name, kind, arrays.pop(name)) for name, kind in kinds.items()}
+        blocks = {
+            name: BLOCKS[kind](table, name, path) for name, kind in kinds.items() if kind in BLOCKS
+        }
+        plain = [name for name in kinds if name not in blocks]
+        if len(plain) < WIDE or blocks:
+            table = table.select(*map(duckdb.ColumnExpression, plain))
+        arrays = table.fetchnumpy() if plain else {}
+    return {
+        name: blocks[name] if name in blocks else _to_raw(name, kind, arrays.pop(name))
+        for name, kind in kinds.items()
+    }
+
+
+def read_images(table: duckdb.DuckDBPyRelation, name: str, path: Path) -> Images:
+    """The pixels stay in their file, which is mapped."""
+    column = duckdb.ColumnExpression(name)
+    fields = [
+        duckdb.FunctionExpression("struct_extract", column, duckdb.ConstantExpression(field))
+        for field in ("start", "channels", "height", "width")
+    ]
+    named = [field.alias(f"f{number}") for number, field in enumerate(fields)]
+    arrays = table.select(*named).fetchnumpy().values()
+    starts, *sizes = (torch.from_numpy(np.ma.filled(each.astype(np.int64), -1)) for each in arrays)
+    return Images(map_pixels(path.with_name(PIXELS)), starts, torch.stack(sizes, 1))
+
+
+def map_pixels(path: Path) -> torch.Tensor:
+    size = path.stat().st_size if path.exists() else 0
+    if size == 0:  # nothing can be mapped: every picture is missing
+        return torch.empty(0, dtype=torch.uint8)
+    return torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
+
+
+# How columns are read whose cells are more than one number or text.
+BLOCKS: dict[str, Callable[[duckdb.DuckDBPyRelation, str, Path], Block]] = {"image": read_images}
 
 
 def refuse_absent(names: Iterable[str], present: list[str]) -> None:

@@ -18,6 +18,7 @@ from worker.losses import Loss
 Evaluation = dict[str, Any]  # strict JSON
 
 CHUNK_NUMBERS = 4 * 2**20  # inputs given to the model at once
+CHUNK_PIXELS = 2**17  # fewer: of each, a convolution makes dozens of numbers
 CONFUSION_CLASSES = 200  # above this a confusion matrix helps nobody
 
 
@@ -100,7 +101,8 @@ def predict(model: nn.Module, inputs: Rows) -> Tensor:
     """(N, ...) -> (N, O) float32, without dropout."""
     was_training = model.training
     model.eval()
-    rows = max(1, CHUNK_NUMBERS // max(1, count_numbers(inputs)))
+    pixels = isinstance(inputs, Tensor) and inputs.dtype == torch.uint8
+    rows = max(1, (CHUNK_PIXELS if pixels else CHUNK_NUMBERS) // max(1, count_numbers(inputs)))
     with torch.no_grad():
         outputs = torch.cat([model(chunk) for chunk in inputs.split(rows)])
     model.train(was_training)

@@ -33,7 +33,7 @@ def run(request: Request, reporter: Reporter) -> Result:
     outputs = count_outputs(loss, data.features.target)
     seed_everything(request.spec.training.seed)
     model = registry.build_model(request.spec.model, data.features.shape, outputs).to(device)
-    set_threads(request, data, model)
+    set_threads(request, model)
     write_bundle(request, data.features, outputs)
     trainer = build_trainer(request, data, model, loss, warnings)
     if (known := resume(trainer, request)) is not None:
@@ -69,9 +69,9 @@ def evaluate_or_stop(trainer: Trainer, data: Prepared, test: Scorer | None) -> E
                 return stopped.stop
 
 
-def set_threads(request: Request, data: Prepared, model: nn.Module) -> None:
+def set_threads(request: Request, model: nn.Module) -> None:
     threads = request.threads
-    if data.features.whole is None:  # else a weight is used more than once per row
+    if not hasattr(request.spec.model, "over"):  # else a weight is used more than once per row
         threads = choose_threads(model, request.spec.training.batch_size, threads)
     torch.set_num_threads(threads)
 

@@ -10,14 +10,16 @@ from typing import Any
 import torch
 
 from worker import registry
-from worker.data import cells, columns, features, targets, text
+from worker.data import cells, columns, features, image, pictures, targets, text
 from worker.data.features import Features, Input
+from worker.data.image import ImageInput
 from worker.data.targets import NumberTarget
 from worker.engine.checkpoint import write_folder
 from worker.engine.request import Request
 from worker.export import predictor
 
-CARRIED = (cells, text, columns, targets, features)  # in an order in which they can be read
+# In an order in which they can be read.
+CARRIED = (cells, text, pictures, image, columns, targets, features)
 NAMED = 8  # columns in the text of the README
 SHOWN_INPUTS = 100  # in its example
 README = """# {name}
@@ -26,14 +28,21 @@ Predicts {target} ({task}, model family {family}). Every row must hold {inputs}.
 
 ```python
 from predict import load
-predictor = load(".")  # needs torch and safetensors
+predictor = load(".")  # needs torch and safetensors{pillow}
 rows = [{row}]
 print(predictor.predict(rows))
 {proba}```
 
-The same from a shell: `python predict.py rows.csv`. A missing value is None, "" or NA.
+The same from a shell: `python predict.py {files}`. {cells}
 `features.json` is the preprocessing, fitted on the training rows; `config.json` the whole recipe.
 """
+CELLS = {"pillow": "", "files": "rows.csv", "cells": 'A missing value is None, "" or NA.'}
+IMAGES = {
+    "pillow": ", and Pillow for files",
+    "files": "picture.png",
+    "cells": "A picture is a file, its\nbytes, or whole numbers from 0 to 255 of H x W, H x W x C "
+    "or C x H x W (a tensor, or lists).",
+}
 
 
 def write_bundle(request: Request, fitted: Features, outputs: int) -> None:
@@ -97,6 +106,7 @@ def explain(request: Request, fitted: Features) -> str:
         target=name_columns(fitted.target.names),
         inputs=name_columns(list(dict.fromkeys(each.name for each in fitted.inputs))),
         row=make_example(fitted.inputs),
+        **(IMAGES if isinstance(fitted.whole, ImageInput) else CELLS),
         proba="print(predictor.predict_proba(rows))\n" if classify else "",
     )
 

@@ -1,6 +1,8 @@
 """Predicts with a downloaded model. This file needs torch and safetensors, nothing else of ours:
 
 python predict.py rows.csv
+
+Where the model reads pictures: python predict.py picture.png another.jpg; this needs Pillow too.
 """
 # Made of files of the service: the features, the model family, and this one, whose imports
 # from them fall away (see worker/export/bundle.py). That of the family stands for any family.
@@ -19,8 +21,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from worker.data.features import Features, read_rows
+from worker.data.image import ImageInput
 from worker.data.targets import NumberTarget
 from worker.models.linear import build
+
+IMAGES_AT_ONCE = 64
+USAGE = "usage: python predict.py rows.csv, or python predict.py picture.png ..."
 
 
 class Predictor:
@@ -29,7 +35,12 @@ class Predictor:
 
     def run(self, rows: list[dict[str, Any]]) -> torch.Tensor:
         """(N, O) outputs for raw rows; absent knowledge such as an unknown category is ignored."""
-        inputs, _ = self.features.encode(read_rows(rows, self.features.inputs))  # (N, F)
+        inputs, _ = self.features.encode(read_rows(rows, self.features.inputs))  # (N, ...)
+        if inputs.dtype != torch.uint8:
+            return self.apply(inputs)
+        return torch.cat([self.apply(some) for some in torch.split(inputs, IMAGES_AT_ONCE)])
+
+    def apply(self, inputs: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             outputs: torch.Tensor = self.model(inputs)
         return outputs
@@ -61,16 +72,25 @@ def load(folder: str | Path = ".") -> Predictor:
     return Predictor(features, model)
 
 
-def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit("usage: python predict.py rows.csv")
-    with open(sys.argv[1], newline="", encoding="utf-8-sig") as file:
+def read_arguments(paths: list[str], features: Features) -> list[dict[str, Any]]:
+    """The rows of a CSV file, or picture files for a model that reads pictures."""
+    whole = features.whole
+    if isinstance(whole, ImageInput) and not paths[0].lower().endswith(".csv"):
+        return [{whole.name: path} for path in paths]
+    if len(paths) != 1:
+        sys.exit(USAGE)
+    with open(paths[0], newline="", encoding="utf-8-sig") as file:
         header = file.readline()
         file.seek(0)
         delimiter = max(",;\t|", key=header.count)
-        rows: list[dict[str, Any]] = list(csv.DictReader(file, delimiter=delimiter))
+        return list(csv.DictReader(file, delimiter=delimiter))
+
+
+def main() -> None:
+    if len(sys.argv) < 2:
+        sys.exit(USAGE)
     predictor = load(Path(__file__).resolve().parent)
-    answers = predictor.predict(rows)
+    answers = predictor.predict(read_arguments(sys.argv[1:], predictor.features))
     sys.stdout.writelines(
         f"{json.dumps(each, ensure_ascii=False) if isinstance(each, dict) else each}\n"
         for each in answers

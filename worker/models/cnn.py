@@ -99,6 +99,8 @@ class CNN(nn.Module):
             self.head.append(nn.Dropout(spec.dropout))
             channels = hidden
         self.head.append(nn.Linear(channels, outputs))
+        if spec.over == "image":  # measured: a step on CPU takes a third less
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, inputs: Tensor) -> Tensor:
         x, present = self.prepare(inputs)

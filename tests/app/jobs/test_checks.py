@@ -218,12 +218,12 @@ def test_a_split_that_its_column_cannot_make_is_refused(column: Column, by: str,
     ("parts", "loc", "part"),
     [
         ({}, "dataset.inputs", "cannot train on"),
-        ({"model": {"type": "cnn"}, "dataset": {"inputs": ["k"]}}, "dataset.inputs", "but 'k'"),
+        ({"model": {"type": "rnn"}, "dataset": {"inputs": ["k"]}}, "dataset.inputs", "but 'k'"),
         ({"dataset": {"inputs": ["length"], "target": "k"}}, "dataset.target", "no model"),
         ({"dataset": {"split": {"by": "group", "column": "k"}}}, "dataset.split.column", "belongs"),
     ],
 )
-def test_a_column_that_no_model_reads_yet_is_refused(
+def test_a_column_that_the_model_does_not_read_is_refused(
     kind: ColumnKind, parts: dict[str, Any], loc: str, part: str
 ) -> None:
     column = Column(name="k", kind=kind, distinct=150)
@@ -388,7 +388,7 @@ def test_a_family_that_reads_in_order_gets_tokens(family: str) -> None:
             "dataset.text",
             "no input",
         ),
-        ((NOTE,), {"model": {"type": "cnn", "over": "image"}}, "model.over", "use tokens"),
+        ((NOTE,), {"model": {"type": "cnn", "over": "image"}}, "dataset.inputs", "holds pictures"),
     ],
 )
 def test_wrong_pairings_are_refused_with_the_fix(
