@@ -30,7 +30,7 @@ class ImageView:
         pixels = row[0].cpu().clamp(0, 255).to(torch.uint8).numpy()  # (C, H, W)
         return Shown({}, draw(pixels, heat))
 
-    def summarise(self) -> dict[str, Any]:
+    def summarise(self) -> dict[str, list[dict[str, Any]]]:
         return {}
 
 

@@ -24,7 +24,7 @@ class SequenceView:
         self.sizes += attributions[0].double().abs().sum(0).cpu()
         return Shown({"values": to_lists(cut(row)[0]), "attributions": to_lists(attributions[0])})
 
-    def summarise(self) -> dict[str, Any]:
+    def summarise(self) -> dict[str, list[dict[str, Any]]]:
         """The size of attributions per row, summed over its steps."""
         sizes = (self.sizes / max(1, self.rows)).tolist()
         return {

@@ -64,7 +64,7 @@ class TableView:
             ]
         }
 
-    def summarise(self) -> dict[str, Any]:
+    def summarise(self) -> dict[str, list[dict[str, Any]]]:
         """Means over the rows of the size of attributions."""
         columns = [
             {"column": self.columns[place].name, "mean_absolute": self.average(self.sizes, place)}

@@ -39,7 +39,7 @@ class TokensView:
         shown = [{"token": self.name(token), "attribution": tidy(part)} for token, part in pairs]
         return Shown({"tokens": shown})
 
-    def summarise(self) -> dict[str, Any]:
+    def summarise(self) -> dict[str, list[dict[str, Any]]]:
         """The size of attributions per row, of a token that occurs twice the sum."""
         return {
             "tokens": [

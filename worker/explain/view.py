@@ -33,8 +33,8 @@ class View(Protocol):
     def show(self, row: Tensor, attributions: Tensor) -> Shown:
         """`attributions` have the shape of the question's row."""
 
-    def summarise(self) -> dict[str, Any]:
-        """Over all rows shown so far."""
+    def summarise(self) -> dict[str, list[dict[str, Any]]]:
+        """Over all rows shown so far: a kind of entry -> those entries."""
 
 
 def tidy(number: float) -> float:

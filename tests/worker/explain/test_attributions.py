@@ -14,11 +14,18 @@ from app.specs.explanations import IntegratedGradientsSpec
 from app.specs.models import CNNSpec, RNNSpec
 from worker import registry
 from worker.data.columns import CategoryInput, NumberInput
-from worker.data.targets import ClassTarget, CountTarget, ValueTarget
+from worker.data.targets import (
+    ClassTarget,
+    CountsTarget,
+    CountTarget,
+    LabelsTarget,
+    ValuesTarget,
+    ValueTarget,
+)
 from worker.data.text import TermsInput, TokensInput
 from worker.explain.explain import explaining
 from worker.explain.image import ImageView, colour
-from worker.explain.outputs import choose_explained
+from worker.explain.outputs import choose_explained, list_targets
 from worker.explain.sequence import SequenceView
 from worker.explain.table import TableView
 from worker.explain.tokens import TokensView
@@ -182,21 +189,59 @@ def test_what_speaks_for_it_is_red_and_what_speaks_against_it_blue() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "outputs", "predicted", "selected"),
+    ("target", "outputs", "truth", "predicted", "true", "selected"),
     [
-        (ClassTarget("y", ("a", "b", "c")), [[1.0, 3.0, 2.0]], "b", 3.0),
-        (ClassTarget("y", ("no", "yes")), [[2.0]], "yes", 2.0),
-        (ClassTarget("y", ("no", "yes")), [[-2.0]], "no", 2.0),
-        (ValueTarget("y", mean=10.0, std=3.0), [[2.0]], 16.0, 16.0),
-        (CountTarget("y", 1.0, 1.0), [[0.0]], 1.0, 0.0),
+        (ClassTarget("y", ("a", "b", "c")), [[1.0, 3.0, 2.0]], 0, "b", "a", 3.0),
+        (ClassTarget("y", ("no", "yes")), [[2.0]], 1, "yes", "yes", 2.0),
+        (ClassTarget("y", ("no", "yes")), [[-2.0]], 2, "no", None, 2.0),
+        (ValueTarget("y", mean=10.0, std=3.0), [[2.0]], 5.0, 16.0, 5.0, 16.0),
+        (CountTarget("y", 1.0, 1.0), [[0.0]], 3.0, 1.0, 3.0, 0.0),
     ],
 )
 def test_the_predicted_class_or_the_value_is_explained(
-    target: Any, outputs: Any, predicted: Any, selected: float
+    target: Any, outputs: Any, truth: Any, predicted: Any, true: Any, selected: float
 ) -> None:
-    explained = choose_explained(target, torch.tensor(outputs))
-    assert explained.predicted == predicted
+    (explained,) = choose_explained(target, torch.tensor(outputs), torch.tensor(truth))
+    assert (explained.true, explained.predicted) == (true, predicted)
     assert explained.select(torch.tensor(outputs)).tolist() == [selected]
+    assert list_targets(target) == [explained.target]
+
+
+@pytest.mark.parametrize(
+    ("target", "truth", "predicted", "true", "selected"),
+    [
+        (ValuesTarget(("a", "b"), (1.0, 2.0), (3.0, 4.0)), [5.0, 6.0], [7, -2], [5, 6], [7, -2]),
+        (
+            CountsTarget(("a", "b"), (1.0, 1.0), (1.0, 1.0)),
+            [1.0, 2.0],
+            [7.38906, 0.367879],
+            [1, 2],
+            [2, -1],
+        ),
+        (
+            LabelsTarget((ClassTarget("a", ("0", "1")), ClassTarget("b", ("no", "yes")))),
+            [0, 1],
+            ["1", "no"],
+            ["0", "yes"],
+            [2, 1],
+        ),
+    ],
+)
+def test_of_several_targets_each_is_explained(
+    target: Any, truth: Any, predicted: Any, true: Any, selected: Any
+) -> None:
+    outputs = torch.tensor([[2.0, -1.0]])
+    explained = choose_explained(target, outputs, torch.tensor(truth))
+    assert [each.target for each in explained] == list_targets(target) == ["a", "b"]
+    assert [each.predicted for each in explained] == predicted
+    assert [each.true for each in explained] == true
+    assert [each.select(outputs).item() for each in explained] == selected
+
+
+def test_of_very_many_targets_the_first_are_explained() -> None:
+    target = ValuesTarget(tuple("abcdefghijk"), (0.0,) * 11, (1.0,) * 11)
+    explained = choose_explained(target, torch.zeros(1, 11), torch.zeros(11))
+    assert [each.target for each in explained] == list_targets(target) == list("abcdefgh")
 
 
 def test_a_model_trains_on_as_it_was() -> None:

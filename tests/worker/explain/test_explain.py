@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from app.specs import JobSpec
+from app.specs.models import Task
 from tests.worker.conftest import (
     READERS,
     REGRESSION,
@@ -20,6 +21,7 @@ from tests.worker.conftest import (
     next_attempt,
     stop_at,
 )
+from tests.worker.engine import test_several_targets as several
 from worker import registry
 from worker.engine.reporter import Stop
 from worker.engine.request import Request
@@ -115,6 +117,23 @@ def test_the_terms_of_a_text_that_decide_are_found(ask: Ask, kind: str) -> None:
         (text,) = [each for each in row["columns"] if each["column"] == "text"]
         assert text["terms"][0]["term"] == {"c0": "good", "c1": "bad", "c2": "ugly"}[row["true"]]
         assert text["terms"][0]["attribution"] > 0
+
+
+@pytest.mark.parametrize(("family", "task"), [("mlp", "regression"), ("rnn", "classification")])
+def test_of_several_targets_each_is_explained(ask: Ask, family: str, task: Task) -> None:
+    spec, rows = several.make_job(family, task, training={"epochs": 6}, evaluation=ASKED)
+    request = ask(spec, rows)
+    evaluation = run(request, Recorder()).evaluation
+    assert evaluation is not None
+    (explanation,) = evaluation["explanations"]
+    assert explanation["explained_rows"] == 5
+    document, names = read_document(request), spec.dataset.targets
+    assert [row["target"] for row in document["rows"]] == names * 5
+    entries = explanation.get("columns") or explanation["tokens"]
+    assert list(dict.fromkeys(each["target"] for each in entries)) == names
+    for row in document["rows"]:
+        spread = {"small": 0.05, "large": 5e6}.get(row["target"], 2)
+        assert abs(row["delta"]) < 0.1 * spread
 
 
 def test_without_test_rows_validation_rows_are_explained(ask: Ask) -> None:
