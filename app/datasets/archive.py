@@ -8,6 +8,7 @@ bytes, and archives that unfold to far more than they weigh, in bytes or in file
 import gzip
 import re
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -32,7 +33,11 @@ MAX_EMPTY = 10_000  # files without a byte: they cost their sender next to nothi
 MAX_NAME = 1024
 MAX_PEEKED = 100
 LITTER = re.compile(r"(^|/)(__MACOSX/|\.|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE)
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile)
+# What the readers raise on bytes that are no archive, found by changing bytes at random.
+DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, struct.error),
+    *(EOFError, UnicodeError, NotImplementedError),
+)
 
 
 @dataclass(frozen=True)
@@ -144,20 +149,23 @@ def _walk_zip(path: Path) -> Iterator[Entry]:
         _refuse_shared_bytes(infos)
         for info in infos:
             _refuse_unreadable(info)
+            is_folder = info.filename.endswith("/")
             mode = stat.S_IFMT(info.external_attr >> 16)
             yield Entry(
                 info.orig_filename,
                 info.file_size,
-                is_folder=info.is_dir(),
-                is_file=not info.is_dir() and mode in (0, stat.S_IFREG),
+                is_folder=is_folder,
+                is_file=not is_folder and mode in (0, stat.S_IFREG),
                 open=cast(Callable[[], IO[bytes]], partial(archive.open, info)),
             )
 
 
 def _refuse_shared_bytes(infos: list[zipfile.ZipInfo]) -> None:
     """Members that overlap unfold the same bytes again and again."""
-    end = -1
+    end = 0
     for info in sorted(infos, key=lambda info: info.header_offset):
+        if info.header_offset < 0:
+            raise zipfile.BadZipFile("starts before the file")
         if info.header_offset < end:
             raise unsafe("two members share their bytes", info.orig_filename)
         end = info.header_offset + max(1, info.compress_size)

@@ -48,7 +48,7 @@ MIN_ROWS = 2
 PREVIEW_ROWS = 1000
 PREVIEW_TEXT = 1000
 PREVIEW_STEPS = 8
-PREVIEW_PICTURE = ("name", "height", "width", "channels")
+PREVIEW_PICTURE = ("name", "height", "width", "channels", "start")
 
 
 def main() -> None:

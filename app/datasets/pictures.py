@@ -78,7 +78,7 @@ def _flatten(image: Image.Image) -> Image.Image:
         colour = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, colour).convert(mode)
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _explain(data: bytes) -> str:

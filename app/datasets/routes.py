@@ -6,7 +6,7 @@ from anyio.lowlevel import RunVar
 from fastapi import Depends, Path, Query, Request, Response
 
 from app.auth import Principal, PrincipalDep, require
-from app.datasets import service, upload
+from app.datasets import gallery, service, upload
 from app.datasets.schemas import UPLOAD_FORM, DatasetDetail, DatasetSummary, Preview
 from app.datasets.tables import Dataset
 from app.deps import SessionDep
@@ -25,6 +25,10 @@ UNLIMITED_BYTES = 2**62  # `upload` counts for itself, with a limit that can be 
 INSPECTIONS_AT_ONCE = 2  # each may take a gigabyte of memory and two cores
 MAX_PREVIEW_ROWS = 1000
 _inspections: RunVar[anyio.CapacityLimiter] = RunVar("inspections")
+
+
+class Picture(Response):
+    media_type = "image/png"
 
 
 def get_inspections() -> anyio.CapacityLimiter:
@@ -50,6 +54,10 @@ def get_dataset(dataset_id: DatasetId, principal: PrincipalDep, session: Session
 
 
 DatasetDep = Annotated[Dataset, Depends(get_dataset, scope="function")]
+RowPath = Annotated[int, Path(ge=1, le=MAX_PREVIEW_ROWS, description="Rows count from 1.")]
+ColumnQuery = Annotated[
+    str | None, Query(max_length=256, description="Default: the first that holds pictures.")
+]
 RowsQuery = Annotated[int, Query(ge=1, le=MAX_PREVIEW_ROWS, description="How many rows.")]
 
 
@@ -102,6 +110,16 @@ def preview_dataset(dataset: DatasetDep, rows: RowsQuery = 20) -> Any:
     """The first rows, as they are trained on."""
     names = [column["name"] for column in dataset.columns]
     return {"columns": names, "rows": service.read_preview(dataset, rows)}
+
+
+@router.get(
+    "/datasets/{dataset_id}/images/{row}",
+    response_class=Picture,
+    responses={200: {"content": {"image/png": {}}}},
+)
+def get_picture(dataset: DatasetDep, row: RowPath, column: ColumnQuery = None) -> Response:
+    """A picture of the preview as PNG, as it is trained on."""
+    return Picture(gallery.read_picture(dataset, row, column))
 
 
 @router.api_route(

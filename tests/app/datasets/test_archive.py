@@ -1,6 +1,7 @@
 """Archives that could do harm, and those that are merely broken."""
 
 import io
+import random
 import stat
 import struct
 import tarfile
@@ -9,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from app.config import get_settings
 from app.datasets import archive, staging
-from tests.app.datasets.archives import make_picture, make_tar, make_zip
+from tests.app.datasets.archives import make_idx, make_npz, make_picture, make_tar, make_zip
 from tests.app.datasets.tables import read_file
 
 RED = make_picture()
@@ -174,3 +176,29 @@ def test_files_of_the_same_name_are_refused(tmp_path: Path) -> None:
 def test_names_from_windows_are_folders_too(tmp_path: Path) -> None:
     report = read_file(tmp_path, make_zip({"cat\\1.png": RED, "dog\\2.png": RED}), "a.zip")
     assert report["rows"] == 2
+
+
+@pytest.mark.parametrize("filename", ["a.zip", "a.tar", "a.tgz", "a.npz", "i.zip"])
+def test_bytes_changed_at_random_never_bring_the_reader_down(tmp_path: Path, filename: str) -> None:
+    content = {
+        "a.zip": make_zip(GOOD, zipfile.ZIP_STORED),
+        "a.tar": make_tar(GOOD),
+        "a.tgz": make_tar(GOOD, "w:gz"),
+        "a.npz": make_npz(x=np.zeros((3, 4, 4), np.uint8), y=np.arange(3)),
+        "i.zip": make_zip({"a-idx1-ubyte": make_idx(np.zeros(3, np.uint8))}),
+    }[filename]
+    chance = random.Random(0)
+    for _ in range(30):
+        changed = bytearray(content)
+        for _ in range(chance.choice((1, 2, 8))):
+            changed[chance.randrange(len(changed))] = chance.choice((0, 255, chance.randrange(256)))
+        report = read_file(tmp_path, bytes(changed), filename)
+        assert report.get("problem", "archive-unsafe") in ("archive-unsafe", "dataset-invalid")
+
+
+def test_a_zip_whose_members_lie_before_it_is_damaged(tmp_path: Path) -> None:
+    raw = bytearray(make_zip(GOOD))
+    end = raw.rfind(b"PK\x05\x06")
+    (start,) = struct.unpack_from("<I", raw, end + 16)
+    struct.pack_into("<I", raw, end + 16, start + 500)
+    assert read_file(tmp_path, bytes(raw), "a.zip")["problem"] == "dataset-invalid"

@@ -1,6 +1,7 @@
 """Archives of pictures: by class folder, and with a table that names them."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.datasets import pixels
 from tests.app.datasets.archives import encode, make_picture, make_tar, make_zip, pixels_of
 from tests.app.datasets.tables import column_of, kinds_of, read_file, rows_of
 
@@ -207,6 +209,14 @@ def test_two_tables_or_no_pictures_are_refused(tmp_path: Path) -> None:
     assert "no pictures" in read(tmp_path, {"t.csv": table})["message"]
 
 
+def test_a_disk_without_room_for_the_pixels_is_said_to_be_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr(pixels.shutil, "disk_usage", lambda _: usage)
+    assert read(tmp_path, {"a/1.png": RED, "b/2.png": RED})["problem"] == "insufficient-storage"
+
+
 # ---------------------------------------------------------------- the preview
 
 
@@ -214,8 +224,8 @@ def test_the_preview_shows_names_and_sizes(tmp_path: Path) -> None:
     read(tmp_path, {"cat/1.png": RED, "dog/2.png": GREY})
     rows = [json.loads(line) for line in (tmp_path / "preview.jsonl").read_text().splitlines()]
     assert rows == [
-        [{"name": "cat/1.png", "height": 2, "width": 3, "channels": 3}, "cat"],
-        [{"name": "dog/2.png", "height": 2, "width": 3, "channels": 1}, "dog"],
+        [{"name": "cat/1.png", "height": 2, "width": 3, "channels": 3, "start": 0}, "cat"],
+        [{"name": "dog/2.png", "height": 2, "width": 3, "channels": 1, "start": 18}, "dog"],
     ]
 
 

@@ -1,5 +1,6 @@
 """Uploads of pictures and arrays through the API, and the files that they leave."""
 
+import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
+from PIL import Image
 
 from app import storage
 from app.config import get_settings
@@ -48,6 +50,23 @@ def test_pictures_are_stored_beside_their_table(client: TestClient) -> None:
     preview = client.get(f"/v1/datasets/{dataset['id']}/preview").json()
     picture = {"name": "cat/0.png", "height": 2, "width": 3, "channels": 3}
     assert preview["rows"][0] == [picture, "cat"]
+
+
+def test_a_picture_can_be_looked_at(client: TestClient) -> None:
+    table = b"left,y,right\ncat/1.png,1,dog/2.png\n,2,grey.png\n"
+    grey = make_picture(9, (4, 5), "L")
+    dataset = upload(client, make_zip({**FILES, "grey.png": grey, "t.csv": table}))
+    path = f"/v1/datasets/{dataset['id']}/images"
+    response = client.get(f"{path}/1")
+    assert response.headers["content-type"] == "image/png"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    image = Image.open(io.BytesIO(response.content))
+    assert (image.mode, image.size, image.getpixel((0, 0))) == ("RGB", (3, 2), (1, 0, 0))
+    right = Image.open(io.BytesIO(client.get(f"{path}/2?column=right").content))
+    assert (right.mode, right.size, right.getpixel((0, 0))) == ("L", (4, 5), 9)
+    for absent in ("2", "3", "1?column=y", "1?column=z"):
+        assert client.get(f"{path}/{absent}").status_code == 404
+    assert client.get(f"{path}/0").status_code == 422
 
 
 def test_a_deleted_dataset_leaves_no_pixels(client: TestClient) -> None:
