@@ -1,13 +1,16 @@
 """Explanations of whole runs: the files, what the evaluation says of them, and stops meanwhile."""
 
 import hashlib
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from app.specs import JobSpec
 from app.specs.models import Task
@@ -15,6 +18,7 @@ from tests.worker.conftest import (
     READERS,
     REGRESSION,
     Recorder,
+    make_image_rows,
     make_rows,
     make_spec,
     make_text_rows,
@@ -134,6 +138,30 @@ def test_of_several_targets_each_is_explained(ask: Ask, family: str, task: Task)
     for row in document["rows"]:
         spread = {"small": 0.05, "large": 5e6}.get(row["target"], 2)
         assert abs(row["delta"]) < 0.1 * spread
+
+
+@pytest.mark.parametrize("family", ["cnn", "mlp"])
+def test_what_tells_a_picture_from_others_is_red_in_its_heat_map(ask: Ask, family: str) -> None:
+    spec = make_spec(
+        model={"type": family},
+        dataset={"image": {"height": 9, "width": 8, "channels": 1}},
+        training={"epochs": 20, "optimizer": {"type": "adam", "lr": 0.02}},
+        evaluation={"metrics": ["accuracy"], **ASKED},
+    )
+    request = ask(spec, make_image_rows())
+    evaluation = run(request, Recorder()).evaluation
+    assert evaluation is not None
+    assert evaluation["test"]["accuracy"] == 1
+    listed = {each["name"]: each for each in evaluation["explanations"][0]["files"]}
+    assert {name: each["size_bytes"] for name, each in listed.items()} == {
+        name: len(content) for name, content in read_files(request).items()
+    }
+    for row in read_document(request)["rows"]:
+        assert listed[row["picture"]]["media_type"] == "image/png"
+        content = read_files(request)[row["picture"]]
+        heat = np.asarray(Image.open(io.BytesIO(content))).astype(int)[:, -8 * 24 :]
+        speaks = (heat[:, :, 0] - heat[:, :, 2]).reshape(3, -1).mean(1)  # of each third
+        assert speaks.argmax() == int(row["true"][1])
 
 
 def test_without_test_rows_validation_rows_are_explained(ask: Ask) -> None:
