@@ -21,6 +21,8 @@ def find_location(loc: tuple[Any, ...], body: Any) -> list[str | int] | None:
             if part.startswith("literal[") and is_object:
                 return None
             continue
+        if isinstance(part, str) and not is_object:  # what is no object has no field
+            continue
         if is_object and value.get("type") == part and i < len(parts) - 1:
             continue
         path.append(part)

@@ -81,7 +81,8 @@ def find_metric(name: MetricName) -> Metric:
     """The metric of (outputs, targets), a 0-d tensor that is NaN where the metric is undefined.
 
     Classification: outputs (N, C) are probabilities, targets (N,) class numbers, C for a class
-    that training has not seen. Regression: both (N,), in the target's own units.
+    that training has not seen. Regression: both (N,), in the target's own units. One that sees
+    several targets at once gets (N, K, C) and (N, K).
     """
     metric: Metric = _find("metrics", name).compute
     return metric

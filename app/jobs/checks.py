@@ -14,15 +14,12 @@ from app.jobs.defaults import fill
 from app.jobs.explanations import check_explanations
 from app.jobs.findings import Findings, Loc
 from app.jobs.images import refuse_missing_images
-from app.jobs.inputs import UNUSABLE, absent, find_inputs
+from app.jobs.inputs import absent, find_inputs
 from app.jobs.sizes import Rows, count_outputs, count_rows, refuse_oversize
 from app.jobs.splits import check_split
+from app.jobs.targets import check_targets, check_tested, find_targets
 from app.specs import JobSpec
 from app.specs.columns import Column
-from app.specs.models import Task
-
-MAX_CLASSES = 10_000
-MAX_AUTO_CLASSES = 20  # whole numbers with more distinct values are predicted as numbers
 
 
 @dataclass(frozen=True)
@@ -53,97 +50,32 @@ def resolve(spec: JobSpec, dataset: Dataset, test_dataset: Dataset | None) -> Pl
     """Raises ValidationError with every error found, or ResourceLimit."""
     table = Table.of(dataset)
     found = Findings()
-    target = find_target(found, spec, table)
     inputs = find_inputs(found, spec, table.columns, table.rows)
     check_split(found, spec, table.columns)
-    found.stop()
-    assert target is not None
-    task = find_task(spec, target)
-    check_target(found, spec, target, task)
+    targets = find_targets(found, spec, table.columns)
+    check_targets(found, spec, targets)
     test = Table.of(test_dataset) if test_dataset else None
     if test is not None:
-        check_test_table(found, spec, table, test, [*inputs.names, target.name])
+        check_test_table(found, spec, table, test, [*inputs.names, *targets.names])
+        check_tested(found, spec, targets, test.columns)
     found.stop()
-    resolved = fill(found, spec, target, task, inputs)
-    test_rows = None if test is None else test.rows - test.columns[target.name].missing
+    resolved = fill(found, spec, targets, inputs)
+    usable = table.rows - targets.count_missing(table.columns)
+    test_rows = None if test is None else test.rows - targets.count_missing(test.columns)
     column = table.columns.get(resolved.dataset.split.column or "")
-    rows = count_rows(resolved, table.rows - target.missing, test_rows, column)
+    rows = count_rows(resolved, usable, test_rows, column)
     check_rows(found, resolved, rows)
     check_explanations(found, resolved, rows, inputs)
     check_augment(found, resolved, inputs)
     found.stop()
-    outputs = count_outputs(resolved, target.distinct)
+    outputs = count_outputs(resolved, targets.columns)
     parameters = resolved.model.parameter_count(inputs.shape, outputs)
     kept = resolved.model.kept_per_row(inputs.shape)
     memory = refuse_oversize(resolved, parameters, rows.total, inputs.row_bytes, kept)
     return Plan(resolved, rows, parameters, memory, found.warnings)
 
 
-# ---------------------------------------------------------------- the target and its task
-
-
-def find_target(found: Findings, spec: JobSpec, table: Table) -> Column | None:
-    loc: Loc = ["dataset", "target"]
-    name, *others = spec.dataset.targets
-    if others:
-        found.refuse(loc, "no job is taken for several targets yet: name one")
-    elif name not in table.columns:
-        found.refuse(loc, absent(name, table.columns))
-    return table.columns.get(name)
-
-
-def find_task(spec: JobSpec, target: Column) -> Task:
-    tasks = spec.model.tasks()
-    if len(tasks) == 1:
-        return tasks[0]
-    if target.kind == "number" and not (target.integer and target.distinct <= MAX_AUTO_CLASSES):
-        return "regression"
-    return "classification"
-
-
-def check_target(found: Findings, spec: JobSpec, target: Column, task: Task) -> None:
-    loc: Loc = ["dataset", "target"]
-    column = f"column {target.name!r}"
-    if target.kind in UNUSABLE:
-        found.refuse(loc, f"{column} holds {target.kind}, which no model here predicts")
-    elif task == "regression" and target.kind != "number":
-        fix = "use logistic or mlp" if spec.model.type == "linear" else "set model.task to auto"
-        found.refuse(loc, f"{column} is a {target.kind}, not a number, as regression needs; {fix}")
-    elif task == "classification":
-        check_classes(found, target)
-    if target.distinct == 0:
-        found.refuse(loc, f"{column} has no values; choose another target, or fill it in")
-    elif target.distinct == 1:
-        found.refuse(
-            loc,
-            f"{column} has the same value in every row, so there is nothing to learn; choose "
-            "another target, or upload rows with at least two different values",
-        )
-    if target.missing and spec.dataset.missing_target == "error":
-        found.refuse(loc, _missing(target))
-
-
-def check_classes(found: Findings, target: Column) -> None:
-    loc: Loc = ["dataset", "target"]
-    if target.kind == "number" and not target.integer:
-        found.refuse(
-            loc,
-            f"column {target.name!r} has fractional values, so it names no classes; "
-            "predict it with linear or mlp",
-        )
-    elif target.distinct > MAX_CLASSES:
-        found.refuse(
-            loc,
-            f"column {target.name!r} has {target.distinct} classes; at most {MAX_CLASSES} can be "
-            "told apart",
-        )
-
-
-def _missing(target: Column) -> str:
-    return (
-        f"column {target.name!r} is missing in {target.missing} rows, first in row "
-        f"{target.first_missing_row}; remove these rows, or set missing_target to drop"
-    )
+# ---------------------------------------------------------------- a test dataset
 
 
 def check_test_table(
@@ -160,9 +92,6 @@ def check_test_table(
             )
         elif column.kind == "image":
             refuse_missing_images(found, loc, column)
-    target = test.columns.get(spec.dataset.targets[0])
-    if target is not None and target.missing and spec.dataset.missing_target == "error":
-        found.refuse(loc, f"in the test dataset {_missing(target)}")
     if spec.dataset.split.test:
         found.refuse(
             ["dataset", "split", "test"], "test_id is the test data; set split.test to 0 or drop it"

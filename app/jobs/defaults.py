@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from app.jobs.findings import Findings, Loc
 from app.jobs.inputs import Inputs
+from app.jobs.targets import Targets
 from app.specs import JobSpec
-from app.specs.columns import Column
 from app.specs.losses import (
     CLASSIFICATION_LOSSES,
+    LABEL_LOSSES,
     REGRESSION_LOSSES,
     BinaryCrossEntropySpec,
     CrossEntropySpec,
@@ -23,14 +24,15 @@ from app.specs.training import (
 )
 
 
-def fill(found: Findings, spec: JobSpec, target: Column, task: Task, inputs: Inputs) -> JobSpec:
+def fill(found: Findings, spec: JobSpec, targets: Targets, inputs: Inputs) -> JobSpec:
+    task = targets.task
     test = spec.dataset.split.test
     if test is None:
         test = 0.0 if spec.dataset.test_id or spec.dataset.split.by == "column" else 0.1
     split = spec.dataset.split.model_copy(update={"test": test})
-    check_class_weights(found, spec, target, task)
+    check_class_weights(found, spec, targets)
     parts = 1 + (test > 0) + (split.validation > 0)
-    stratify = split.by == "random" and choose_stratify(found, split.stratify, target, task, parts)
+    stratify = split.by == "random" and choose_stratify(found, split.stratify, targets, parts)
     split = split.model_copy(update={"stratify": stratify})
     dataset = spec.dataset.model_copy(
         update={"inputs": inputs.names, "split": split, "text": inputs.text, "image": inputs.image}
@@ -41,7 +43,7 @@ def fill(found: Findings, spec: JobSpec, target: Column, task: Task, inputs: Inp
             "model": model,
             "dataset": dataset,
             "training": spec.training.model_copy(
-                update={"loss": choose_loss(found, spec, task, target)}
+                update={"loss": choose_loss(found, spec, targets)}
             ),
             "evaluation": spec.evaluation.model_copy(
                 update={"metrics": choose_metrics(found, spec, task)}
@@ -59,14 +61,15 @@ def fill_model(spec: JobSpec, task: Task, inputs: Inputs) -> dict[str, str]:
     return {name: value for name, value in chosen.items() if name in type(model).model_fields}
 
 
-def choose_stratify(
-    found: Findings, asked: bool | None, target: Column, task: Task, parts: int
-) -> bool:
+def choose_stratify(found: Findings, asked: bool | None, targets: Targets, parts: int) -> bool:
     loc: Loc = ["dataset", "split", "stratify"]
-    if task == "regression":
-        if asked:
+    if targets.task == "regression" or targets.several:
+        if asked and targets.task == "regression":
             found.refuse(loc, "only classes can be stratified; leave it out for regression")
+        elif asked:
+            found.refuse(loc, "rows can be stratified by one target, not by several; leave it out")
         return False
+    (target,) = targets.columns
     if asked is False or target.rarest >= parts:
         return asked is not False
     message = (
@@ -80,34 +83,48 @@ def choose_stratify(
     return False
 
 
-def choose_loss(found: Findings, spec: JobSpec, task: Task, target: Column) -> LossSpec:
-    loss, classes = spec.training.loss, target.distinct
+def choose_loss(found: Findings, spec: JobSpec, targets: Targets) -> LossSpec:
+    loss, task = spec.training.loss, targets.task
+    two_classes = targets.several or targets.columns[0].distinct == 2
     if loss == "auto":
         if task == "regression":
             return MSESpec()
-        return BinaryCrossEntropySpec() if classes == 2 else CrossEntropySpec()
+        return BinaryCrossEntropySpec() if two_classes else CrossEntropySpec()
     fitting = REGRESSION_LOSSES if task == "regression" else CLASSIFICATION_LOSSES
     if loss.type not in fitting:
         found.refuse(["training", "loss"], f"{loss.type} does not fit {task}: {_use(fitting)}")
-    elif loss.type == "binary_cross_entropy" and classes != 2:
-        found.refuse(
-            ["training", "loss"], f"the target has {classes} classes, not 2: use cross_entropy"
-        )
-    elif loss.type == "poisson" and (target.min or 0) < 0:
-        found.refuse(
-            ["training", "loss"],
-            f"poisson is for counts, and {target.name!r} goes down to {target.min:g}; use mse",
-        )
+    else:
+        check_loss(found, loss, targets)
     return loss
 
 
-def check_class_weights(found: Findings, spec: JobSpec, target: Column, task: Task) -> None:
+def check_loss(found: Findings, loss: LossSpec, targets: Targets) -> None:
+    loc: Loc = ["training", "loss"]
+    classes = targets.columns[0].distinct
+    if loss.type == "cross_entropy" and targets.several:
+        found.refuse(loc, f"{loss.type} tells the classes of one target: {_use(LABEL_LOSSES)}")
+    elif loss.type == "binary_cross_entropy" and classes != 2:
+        found.refuse(loc, f"the target has {classes} classes, not 2: use cross_entropy")
+    elif loss.type == "poisson":
+        for column in targets.columns:
+            if (column.min or 0) < 0:
+                found.refuse(
+                    loc,
+                    f"poisson is for counts, and {column.name!r} goes down to {column.min:g}; "
+                    "use mse",
+                )
+
+
+def check_class_weights(found: Findings, spec: JobSpec, targets: Targets) -> None:
     weights, loc = spec.training.class_weights, ["training", "class_weights"]
     if weights is None:
         return
-    if task == "regression":
+    if targets.task == "regression":
         found.refuse([*loc], "a regression has no classes to weigh; leave class_weights out")
+    elif isinstance(weights, dict) and targets.several:
+        found.refuse([*loc], "each of several targets has classes of its own; use balanced")
     elif isinstance(weights, dict):
+        (target,) = targets.columns
         known = {value for value, _ in target.values}
         complete = len(known) == target.distinct  # of very many, only the most common are known
         for name in sorted(weights.keys() - known) if complete else []:

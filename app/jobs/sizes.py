@@ -49,8 +49,11 @@ def _share(rows: int, share: float) -> int:
     return max(1, round(rows * share)) if share > 0 else 0
 
 
-def count_outputs(spec: JobSpec, classes: int) -> int:
+def count_outputs(spec: JobSpec, targets: Sequence[Column]) -> int:
     loss = spec.training.loss
+    if len(targets) > 1:
+        return len(targets)
+    classes = targets[0].distinct
     return classes if loss != "auto" and loss.type in ("cross_entropy", "focal") else 1
 
 
@@ -83,6 +86,8 @@ def estimate_bytes(spec: JobSpec, parameters: int, rows: int, row_bytes: int, ke
     """Weights, their gradients and copies, the optimizer's state, the encoded rows, and the `kept`
     numbers of each row of a batch, which lead back from the loss to the weights."""
     training = spec.training
+    if len(spec.dataset.targets) > 1:  # each as it is, and as it is learned
+        row_bytes += (LONG_BYTES + FLOAT_BYTES) * len(spec.dataset.targets)
     copies = 2 + (training.ema_decay is not None) + (training.lr_finder is not None)
     copies += count_optimizer_states(spec)
     numbers = parameters * copies + min(rows, training.batch_size) * kept

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from app.specs.base import ColumnName, Fraction, Seed, Spec
 from app.specs.image import ImageSpec
@@ -50,14 +50,21 @@ class SplitSpec(Spec):
         return self
 
 
-Targets = Annotated[list[ColumnName], Field(min_length=2, max_length=1000)]
+def _name_kind(target: Any) -> str:
+    return "list" if isinstance(target, list) else "name"
+
+
+Names = Annotated[list[ColumnName], Field(min_length=2, max_length=1000)]
+Targets = Annotated[  # told apart first, so that an error is about what was meant
+    Annotated[ColumnName, Tag("name")] | Annotated[Names, Tag("list")], Discriminator(_name_kind)
+]
 
 
 class DatasetSpec(Spec):
     """The dataset, its input columns and its target column or columns."""
 
     id: str = Field(pattern=r"^ds_[0-9a-f]{32}$")
-    target: ColumnName | Targets = Field(
+    target: Targets = Field(
         description="The column to predict. Of a list, all at once: numbers, or columns of two "
         "classes each."
     )

@@ -34,7 +34,8 @@ class CrossEntropySpec(Spec):
 
 
 class BinaryCrossEntropySpec(Spec):
-    """Negative log-likelihood of a sigmoid over one logit; for targets of two classes."""
+    """Negative log-likelihood of a sigmoid over one logit; for targets of two classes, one or
+    several."""
 
     type: Literal["binary_cross_entropy"] = "binary_cross_entropy"
     label_smoothing: Fraction = 0.0
@@ -76,3 +77,4 @@ LossSpec = Annotated[
 ]
 REGRESSION_LOSSES = ("mse", "mae", "huber", "quantile", "poisson")
 CLASSIFICATION_LOSSES = ("cross_entropy", "binary_cross_entropy", "focal")
+LABEL_LOSSES = ("binary_cross_entropy", "focal")  # of several targets of two classes each

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from worker.data.targets import ClassTarget, LabelsTarget, ManyTarget
-from worker.engine.evaluate import Scorer, confuse, measure_each, predict
+from worker.engine.evaluate import JOINT_METRICS, Scorer, confuse, measure_each, predict
 
 
 def describe_classes(classes: Sequence[str], matrix: list[list[int]]) -> list[dict[str, Any]]:
@@ -40,7 +40,8 @@ def describe_outputs(scorer: Scorer, model: nn.Module) -> list[dict[str, Any]] |
     if not isinstance(target, ManyTarget):
         return None
     answers = target.decode(predict(model, scorer.part.inputs))
-    scores = {name: measure_each(name, answers, targets).tolist() for name in scorer.metrics}
+    names = [name for name in scorer.metrics if name not in JOINT_METRICS]
+    scores = {name: measure_each(name, answers, targets).tolist() for name in names}
     table: list[dict[str, Any]] = [
         {"column": column}
         | {name: each[k] if math.isfinite(each[k]) else None for name, each in scores.items()}

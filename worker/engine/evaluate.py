@@ -19,6 +19,7 @@ Evaluation = dict[str, Any]  # strict JSON
 
 CHUNK_NUMBERS = 4 * 2**20  # inputs given to the model at once
 CHUNK_PIXELS = 2**17  # fewer: of each, a convolution makes dozens of numbers
+JOINT_METRICS = ("exact_match",)  # of all targets at once
 CONFUSION_CLASSES = 200  # above this a confusion matrix helps nobody
 
 
@@ -85,7 +86,7 @@ def confuse(chosen: Tensor, targets: Tensor, classes: int) -> list[list[int]]:
 
 def measure(name: MetricName, answers: Tensor, targets: Tensor) -> Tensor:
     """Of several targets: the mean over those for which the metric is defined."""
-    if targets.ndim == 1:
+    if targets.ndim == 1 or name in JOINT_METRICS:
         return registry.find_metric(name)(answers, targets)
     return measure_each(name, answers, targets).nanmean()
 
