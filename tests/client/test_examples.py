@@ -18,11 +18,15 @@ TABLES = {
     "multi_label.json": "tickets.csv",
     **dict.fromkeys(("text.json", "cnn.json", "rnn.json"), "reviews.csv"),
 }
+MADE = {"cnn_image.json": "make_shapes.py"}  # where there is a script instead of a table
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.name)
 def test_an_example_is_valid_and_fits_its_table(path: Path) -> None:
     spec = JobSpec.model_validate_json(path.read_text())
+    if path.name in MADE:
+        assert (EXAMPLES / MADE[path.name]).exists()
+        return
     with (EXAMPLES / "data" / TABLES[path.name]).open() as file:
         header = next(csv.reader(file))
     assert set(spec.dataset.targets) < set(header)
