@@ -55,7 +55,7 @@ def _name_kind(target: Any) -> str:
 
 
 Names = Annotated[list[ColumnName], Field(min_length=2, max_length=1000)]
-Targets = Annotated[  # told apart first, so that an error is about what was meant
+TargetNames = Annotated[  # told apart first, so that an error is about what was meant
     Annotated[ColumnName, Tag("name")] | Annotated[Names, Tag("list")], Discriminator(_name_kind)
 ]
 
@@ -64,7 +64,7 @@ class DatasetSpec(Spec):
     """The dataset, its input columns and its target column or columns."""
 
     id: str = Field(pattern=r"^ds_[0-9a-f]{32}$")
-    target: Targets = Field(
+    target: TargetNames = Field(
         description="The column to predict. Of a list, all at once: numbers, or columns of two "
         "classes each."
     )
