@@ -98,7 +98,9 @@ def choose_view(model: nn.Module, features: Features) -> View:
         return TableView(model, features.table)
     if whole.takes == "tokens":
         return TokensView(model, whole)
-    return ImageView(model) if whole.takes == "image" else SequenceView(model, whole.shape[0])
+    if whole.takes == "image":
+        return ImageView(model)
+    return SequenceView(model, whole.means, whole.stds)
 
 
 def draw_rows(rows: int, wanted: int, seed: int) -> list[int]:

@@ -1,5 +1,6 @@
 """Attributions of sequences, per step and channel. T steps of a row, D channels."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,11 +10,13 @@ from worker.explain.view import Question, Shown, tidy
 
 
 class SequenceView:
-    empty = "as many steps, each of zeros"
+    empty = "as many steps, each of what is scaled to 0: usually the means of the training rows"
 
-    def __init__(self, model: nn.Module, channels: int) -> None:
+    def __init__(self, model: nn.Module, means: Sequence[float], stds: Sequence[float]) -> None:
+        """A step was scaled as (x - mean) / std, each (D,)."""
         self.model, self.rows = model, 0
-        self.sizes = torch.zeros(channels, dtype=torch.float64)
+        self.means, self.stds = (torch.tensor(each, dtype=torch.float64) for each in (means, stds))
+        self.sizes = torch.zeros(len(means), dtype=torch.float64)
 
     def ask(self, row: Tensor) -> Question:
         steps = cut(row)
@@ -22,7 +25,8 @@ class SequenceView:
     def show(self, row: Tensor, attributions: Tensor) -> Shown:
         self.rows += 1
         self.sizes += attributions[0].double().abs().sum(0).cpu()
-        return Shown({"values": to_lists(cut(row)[0]), "attributions": to_lists(attributions[0])})
+        values = cut(row)[0].double().cpu() * self.stds + self.means  # (T, D)
+        return Shown({"values": to_lists(values), "attributions": to_lists(attributions[0])})
 
     def summarise(self) -> dict[str, list[dict[str, Any]]]:
         """The size of attributions per row, summed over its steps."""

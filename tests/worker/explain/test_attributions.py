@@ -149,13 +149,17 @@ def test_of_tokens_they_are_those_of_captums_embedding_layer(family: Any, option
 
 @pytest.mark.parametrize(("family", "options"), READERS)
 def test_of_sequences_there_is_one_per_step_and_channel(family: Any, options: Any) -> None:
-    view = SequenceView(build(family, "sequence", (3,), options), 3)
+    model = build(family, "sequence", (3,), options)
+    view = SequenceView(model, means=(0.0, 10.0, 100.0), stds=(1.0, 2.0, 0.0))
     row = torch.cat([random_tensor(1, 6, 3), torch.full((1, 2, 3), torch.nan)], 1)
     found = attribute(view, row, 400)
     assert found.shape == (1, 6, 3)
     assert found.sum().item() == pytest.approx(measure_difference(view, row), abs=2e-3)
     facts = view.show(row, found).facts
-    assert np.shape(facts["values"]) == np.shape(facts["attributions"]) == (6, 3)
+    assert np.shape(facts["attributions"]) == (6, 3)
+    first = row[0, 0].tolist()
+    assert facts["values"][0] == pytest.approx([first[0], 10 + 2 * first[1], 100], rel=1e-5)
+    assert len(facts["values"]) == 6
     sizes = [each["mean_absolute"] for each in view.summarise()["channels"]]
     assert sizes == pytest.approx(found.abs().sum((0, 1)).tolist(), rel=1e-4)
 
