@@ -164,6 +164,9 @@ def describe_event(event: Event) -> str:
             return f"[dim]checkpoint at step {data['step']}{best}[/]"
         case "warning":
             return f"[yellow]warning:[/] {escape(str(data.get('message', data)))}"
+        case "fold":
+            scores = join_scores(data["scores"]) or "not measured"
+            return f"fold {data['fold']}/{data['folds']}: {scores}"
         case "lr_finder":
             return f"learning rate found: {data['chosen']:.3g}"
         case "resumed":
@@ -215,8 +218,21 @@ def describe_end(job: Job) -> str:
 def describe_scores(evaluation: Mapping[str, Any]) -> str:
     """Test figures, or those of validation where no rows were held out."""
     part = "test" if evaluation.get("test") else "validation"
-    scores = evaluation.get(part) or {}
-    return "  ".join(f"{part}/{name} {value:.4g}" for name, value in sorted(scores.items()))
+    lines = [join_scores(evaluation.get(part) or {}, f"{part}/")]
+    if folds := evaluation.get("cross_validation"):
+        lines += [f"over {len(folds['folds'])} folds: {describe_spread(folds)}"]
+    return "\n".join(lines)
+
+
+def describe_spread(folds: Mapping[str, Any]) -> str:
+    return "  ".join(
+        f"{name} {mean:.4g} ± {folds['std'][name]:.2g}"
+        for name, mean in sorted(folds["mean"].items())
+    )
+
+
+def join_scores(scores: Mapping[str, float], prefix: str = "") -> str:
+    return "  ".join(f"{prefix}{name} {value:.4g}" for name, value in sorted(scores.items()))
 
 
 def describe_seconds(seconds: float) -> str:

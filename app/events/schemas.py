@@ -11,7 +11,7 @@ class EventOut(BaseModel):
 
     seq: int = Field(description="Rises by exactly one from entry to entry.")
     type: str = Field(
-        examples=["state", "log", "metric", "checkpoint", "warning", "resumed", "lr_finder"]
+        examples=["state", "log", "metric", "checkpoint", "warning", "resumed", "lr_finder", "fold"]
     )
     attempt: int | None
     time: datetime

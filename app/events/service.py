@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import insert, select
+from sqlalchemy import Integer, cast, func, insert, select
 from sqlalchemy.orm import Session
 
 from app import hints
@@ -43,6 +43,17 @@ def list_events(
     if type is not None:
         query = query.where(Event.type == type)
     return list(session.scalars(query.order_by(Event.seq).limit(limit)))
+
+
+def has_new_fold(session: Session, job_id: str, attempt: int) -> bool:
+    """Whether an attempt told of a fold that no attempt before it had finished."""
+    fold = cast(Event.data["fold"].astext, Integer)
+    query = select(
+        func.max(fold).filter(Event.attempt == attempt),
+        func.coalesce(func.max(fold).filter(Event.attempt < attempt), 0),
+    )
+    mine, earlier = session.execute(query.where(Event.job_id == job_id, Event.type == "fold")).one()
+    return mine is not None and mine > earlier
 
 
 def iterate_logs(job_id: str, after: int, page: int = 500) -> Iterator[Event]:

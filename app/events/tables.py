@@ -9,7 +9,7 @@ from app.db import Base
 
 
 class Event(Base):
-    """One entry of a job's feed: type is state, log, metric, checkpoint, warning or resumed."""
+    """One entry of a job's feed; docs/api.md lists the types."""
 
     __tablename__ = "events"
 

@@ -13,6 +13,7 @@ from app.jobs.augments import check_augment
 from app.jobs.defaults import fill
 from app.jobs.explanations import check_explanations
 from app.jobs.findings import Findings, Loc
+from app.jobs.folds import check_fold_column, fill_folds
 from app.jobs.images import refuse_missing_images
 from app.jobs.inputs import absent, find_inputs
 from app.jobs.sizes import Rows, count_outputs, count_rows, refuse_oversize
@@ -52,6 +53,7 @@ def resolve(spec: JobSpec, dataset: Dataset, test_dataset: Dataset | None) -> Pl
     found = Findings()
     inputs = find_inputs(found, spec, table.columns, table.rows)
     check_split(found, spec, table.columns)
+    check_fold_column(found, spec, table.columns)
     targets = find_targets(found, spec, table.columns)
     check_targets(found, spec, targets)
     test = Table.of(test_dataset) if test_dataset else None
@@ -65,6 +67,8 @@ def resolve(spec: JobSpec, dataset: Dataset, test_dataset: Dataset | None) -> Pl
     column = table.columns.get(resolved.dataset.split.column or "")
     rows = count_rows(resolved, usable, test_rows, column)
     check_rows(found, resolved, rows)
+    found.stop()
+    resolved = fill_folds(found, resolved, table.columns, targets, rows)
     check_explanations(found, resolved, rows, inputs)
     check_augment(found, resolved, inputs)
     found.stop()

@@ -86,7 +86,7 @@ def quote(names: Sequence[str]) -> str:
 def find_inputs(found: Findings, spec: JobSpec, columns: dict[str, Column], rows: int) -> Inputs:
     """The input columns in order; where none are listed, all but the target."""
     listed = spec.dataset.inputs
-    aside = (*spec.dataset.targets, spec.dataset.split.column)
+    aside = (*spec.dataset.targets, *spec.dividing_columns)
     names = listed or [name for name in columns if name not in aside]
     if not names:
         found.refuse(["dataset"], "the dataset has no column besides the target")

@@ -16,7 +16,7 @@ from app import faults, hints
 from app.checkpoints.tables import Checkpoint
 from app.config import get_settings
 from app.db import after_commit
-from app.events.service import NewEvent, append_events
+from app.events.service import NewEvent, append_events, has_new_fold
 from app.jobs import leases
 from app.jobs.clock import interval, now
 from app.jobs.failures import complete_error
@@ -278,7 +278,8 @@ def _leave_running(session: Session, job: Job, status: JobStatus, **values: Any)
 
 
 def _has_progressed(session: Session, job: Job) -> bool:
-    """Whether the current attempt saved a checkpoint beyond the one that it went on from.
+    """Whether the current attempt saved a checkpoint beyond the one that it went on from, or
+    finished a fold of the cross-validation.
 
     Caps count failures and losses in a row that gained nothing: a job of many weeks may meet more.
     """
@@ -288,7 +289,8 @@ def _has_progressed(session: Session, job: Job) -> bool:
         .where(Attempt.job_id == job.id, Attempt.number == job.attempt)
         .where(Checkpoint.step > Attempt.resume_step)
     )
-    return session.scalar(query.limit(1)) is not None
+    saved = session.scalar(query.limit(1)) is not None
+    return saved or has_new_fold(session, job.id, job.attempt)
 
 
 def _requeue(session: Session, job: Job, delay: float, **values: Any) -> bool:

@@ -131,4 +131,6 @@ def summarize(evaluation: dict[str, Any] | None) -> dict[str, Any] | None:
     """The figures of an evaluation, without its tables."""
     if evaluation is None:
         return None
-    return {name: evaluation.get(name) for name in FIGURES}
+    folds = evaluation.get("cross_validation")
+    over_folds = folds and {name: folds[name] for name in ("mean", "std")}
+    return {name: evaluation.get(name) for name in FIGURES} | {"cross_validation": over_folds}

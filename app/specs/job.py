@@ -32,3 +32,10 @@ class JobSpec(Spec):
     resources: ResourcesSpec = ResourcesSpec()
     priority: int = Field(default=0, ge=-100, le=100, description="Higher runs first.")
     labels: dict[LabelKey, LabelValue] = Field(default={}, max_length=64)
+
+    @property
+    def dividing_columns(self) -> list[str]:
+        """The columns that say where a row belongs; no inputs unless they are listed."""
+        folds = self.evaluation.cross_validation
+        names = [self.dataset.split.column, folds.column if folds else None]
+        return list(dict.fromkeys(name for name in names if name is not None))

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from app.specs.augment import Augmentations
-from app.specs.base import Seed, Spec
+from app.specs.base import ColumnName, Seed, Spec
 from app.specs.explanations import ExplanationSpec
 from app.specs.losses import LossSpec
 from app.specs.lr_finder import LRFinderSpec
@@ -126,6 +126,35 @@ class TrainingSpec(Spec):
     seed: Seed = 0
 
 
+class CrossValidationSpec(Spec):
+    """Train a model per fold of the rows that are not test rows, measured on the rows held out."""
+
+    folds: int = Field(default=5, ge=2, le=100, description="Each one is trained from scratch.")
+    by: Literal["random", "group", "time"] | None = Field(
+        default=None,
+        description="group: rows with the same value of `column` are held out together. time: each "
+        "fold is measured on the rows that follow its training rows. Unset: as `dataset.split`.",
+    )
+    column: ColumnName | None = Field(default=None, description="What `by` looks at.")
+    stratify: bool | None = Field(
+        default=None, description="Keep class shares equal. Unset: yes for classification."
+    )
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _names_its_column(self) -> "CrossValidationSpec":
+        looks = self.by in ("group", "time")
+        if looks != (self.column is not None):
+            raise ValueError(
+                f"by {self.by!r} needs a column"
+                if looks
+                else "only by group or by time looks at a column; leave column out, or set by"
+            )
+        if looks and self.stratify:
+            raise ValueError("only random folds can be stratified")
+        return self
+
+
 class EvaluationSpec(Spec):
     metrics: list[MetricName] | None = Field(
         default=None, min_length=1, max_length=20, description="Unset: the usual ones of the task."
@@ -136,6 +165,9 @@ class EvaluationSpec(Spec):
     )
     explanations: list[ExplanationSpec] = Field(
         default=[], max_length=8, description="What single predictions rest on, as files."
+    )
+    cross_validation: CrossValidationSpec | None = Field(
+        default=None, description="Measure on several folds besides; takes as many trainings."
     )
 
     @field_validator("explanations")

@@ -14,6 +14,7 @@ TABLES = {
     "linear.json": "diabetes.csv",
     "logistic.json": "iris.csv",
     "mlp.json": "iris.csv",
+    "cross_validation.json": "iris.csv",
     "multi_output.json": "arm.csv",
     "multi_label.json": "tickets.csv",
     **dict.fromkeys(("text.json", "cnn.json", "rnn.json"), "reviews.csv"),

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from client import Trainsmith
 from client.answers import Event
-from client.watch import Curves, describe_event, describe_seconds, watch_job
+from client.watch import Curves, describe_event, describe_scores, describe_seconds, watch_job
 from tests.client.conftest import ScriptedServer, answer
 from tests.client.test_cli import FEED, ID, make_job
 from tests.client.test_feed import frame, stream
@@ -24,6 +24,16 @@ def test_steps_that_are_done_again_are_forgotten() -> None:
     curves.add(make_event("metric", points=[["train/loss", 30, 0.5]]))
     assert curves.read_losses() == {"train/loss": [(10, 1.0), (20, 1.0), (30, 0.5)]}
     assert curves.latest["train/loss"] == 0.5
+
+
+def test_folds_are_shown_one_by_one_and_together() -> None:
+    fold = {"fold": 2, "folds": 5, "scores": {"loss": 0.123456, "accuracy": 0.9}}
+    assert describe_event(make_event("fold", **fold)) == "fold 2/5: accuracy 0.9  loss 0.1235"
+    failed = make_event("fold", fold=3, folds=5, scores={})
+    assert describe_event(failed) == "fold 3/5: not measured"
+    folds = {"folds": [{}, {}], "mean": {"accuracy": 0.9}, "std": {"accuracy": 0.0123}}
+    text = describe_scores({"test": {"accuracy": 0.97}, "cross_validation": folds})
+    assert text == "test/accuracy 0.97\nover 2 folds: accuracy 0.9 ± 0.012"
 
 
 def test_a_learning_rate_that_was_found_is_shown() -> None:

@@ -67,8 +67,8 @@ MUTATIONS = [
     Mutation(
         "digests are not checked on loading",
         "worker/engine/checkpoint.py",
-        "            if hashlib.sha256(contents[name]).hexdigest() != digest:\n",
-        "            if False:\n",
+        "        if hashlib.sha256(contents[name]).hexdigest() != digest:\n",
+        "        if False:\n",
         f"{DURABILITY}::test_a_damaged_checkpoint_is_refused",
     ),
     Mutation(

@@ -23,8 +23,8 @@ from worker.engine.warnings import Warnings
 
 @dataclass(frozen=True)
 class Loaded:
-    """Raw columns: those in `kinds`, the inputs first and the targets last, and the one that a
-    split looks at."""
+    """Raw columns: those in `kinds`, the inputs first and the targets last, and those that the
+    split and the folds look at."""
 
     kinds: dict[str, ColumnKind]
     columns: Columns
@@ -33,7 +33,7 @@ class Loaded:
 
 def load(request: Request, warnings: Warnings) -> Loaded:
     kinds = choose_columns(request)
-    columns = load_table(request, kinds | choose_split_column(request), warnings)
+    columns = load_table(request, kinds | choose_dividing_columns(request), warnings)
     tested = load_test_table(request, kinds, warnings) if request.test_dataset else None
     return Loaded(kinds, columns, tested)
 
@@ -42,7 +42,7 @@ def choose_columns(request: Request) -> dict[str, ColumnKind]:
     """The inputs and, last, the targets, each with the kind it is read as."""
     data = request.spec.dataset
     kinds = {column.name: column.kind for column in request.dataset.columns}
-    aside = (*data.targets, data.split.column)
+    aside = (*data.targets, *request.spec.dividing_columns)
     inputs = data.inputs or [name for name in kinds if name not in aside]
     refuse_absent([*inputs, *data.targets], list(kinds))
     text = (data.text.columns or []) if data.text else []
@@ -77,13 +77,12 @@ def refuse_unreadable(
         )
 
 
-def choose_split_column(request: Request) -> dict[str, ColumnKind]:
-    name = request.spec.dataset.split.column
-    if name is None:
-        return {}
+def choose_dividing_columns(request: Request) -> dict[str, ColumnKind]:
+    """What the split and the folds look at."""
+    names = request.spec.dividing_columns
     kinds = {column.name: column.kind for column in request.dataset.columns}
-    refuse_absent([name], list(kinds))
-    return {name: kinds[name]}
+    refuse_absent(names, list(kinds))
+    return {name: kinds[name] for name in names}
 
 
 def load_table(request: Request, kinds: dict[str, ColumnKind], warnings: Warnings) -> Columns:

@@ -14,6 +14,7 @@ from worker.data.columns import NumberInput, fit_category, fit_number
 from worker.data.features import Features, Input
 from worker.data.fit_targets import fit_target, read_targets
 from worker.data.fit_text import fit_all_terms, fit_tokens
+from worker.data.folds import make_folds
 from worker.data.image import ImageInput, Images
 from worker.data.load import Loaded, load
 from worker.data.parts import split_columns
@@ -55,7 +56,9 @@ class Prepared:
 
 def prepare(request: Request, warnings: Warnings) -> Prepared:
     loaded = load(request, warnings)
-    return encode_parts(request, loaded, split_columns(request, loaded.columns), warnings)
+    split = split_columns(request, loaded.columns)
+    make_folds(request, loaded.columns, split)  # what is wrong with them shows before training
+    return encode_parts(request, loaded, split, warnings)
 
 
 def encode_parts(request: Request, loaded: Loaded, split: Split, warnings: Warnings) -> Prepared:

@@ -14,7 +14,7 @@ from worker.data.prepare import Part, Prepared
 from worker.data.targets import ClassTarget, LabelsTarget, NumberTarget, Target
 from worker.engine.augmenter import build_augmenter
 from worker.engine.average import Average
-from worker.engine.device import choose_autocast
+from worker.engine.device import choose_autocast, choose_threads, seed_everything
 from worker.engine.errors import UserError
 from worker.engine.evaluate import Scorer
 from worker.engine.request import Request
@@ -141,6 +141,17 @@ def build_trainer(
         average=None if training.ema_decay is None else Average(model, training.ema_decay),
         augmenter=build_augmenter(training, data.features),
     )
+
+
+def build_model(request: Request, data: Prepared, outputs: int) -> nn.Module:
+    """The same weights every time, on the device of the data; torch gets the threads it can use."""
+    seed_everything(request.spec.training.seed)
+    model = registry.build_model(request.spec.model, data.features.shape, outputs)
+    threads = request.threads
+    if not hasattr(request.spec.model, "over"):  # else a weight is used more than once per row
+        threads = choose_threads(model, request.spec.training.batch_size, threads)
+    torch.set_num_threads(threads)
+    return model.to(data.train.inputs.device)
 
 
 def build_optimizer(training: TrainingSpec, model: nn.Module) -> Optimizer:

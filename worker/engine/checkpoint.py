@@ -21,6 +21,7 @@ from worker.engine.snapshot import Snapshot
 
 FACTS = "trainsmith"  # the metadata key of the JSON
 SUMS = "SHA256SUMS"
+KINDS = {"bundle": "bundle", "explanations": "explanations", "fold": "fold"}  # else: checkpoint
 Files = dict[str, dict[str, Any]]  # file name -> {"sha256", "size_bytes"}
 
 
@@ -35,6 +36,11 @@ def write_checkpoint(folder: Path, snapshot: Snapshot) -> Files:
         "model.safetensors": save(snapshot.model, {"format": "pt"}),
         "state.safetensors": save(snapshot.state, {FACTS: facts}),
     }
+    return write_summed(folder, contents)
+
+
+def write_summed(folder: Path, contents: dict[str, bytes]) -> Files:
+    """Beside the files, their digests."""
     files = {name: describe(content) for name, content in contents.items()}
     sums = "".join(f"{file['sha256']}  {name}\n" for name, file in files.items())
     write_folder(folder, {**contents, SUMS: sums.encode()})
@@ -47,7 +53,7 @@ def describe(content: bytes) -> dict[str, Any]:
 
 def write_folder(folder: Path, contents: dict[str, bytes]) -> None:
     """All of the files, durably, or nothing."""
-    kind = folder.name if folder.name in ("bundle", "explanations") else "checkpoint"
+    kind = KINDS.get(folder.name.rstrip("0123456789"), "checkpoint")
     faults.reach(f"{kind}.before_write")
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     temporary.mkdir()
@@ -83,17 +89,22 @@ def sync_folder(folder: Path) -> None:
 def read_checkpoint(folder: Path) -> Snapshot:
     """Raises InvalidCheckpoint."""
     try:
-        sums = (folder / SUMS).read_text().splitlines()
-        contents = {}
-        for line in sums:
-            digest, _, name = line.partition("  ")
-            contents[name] = (folder / Path(name).name).read_bytes()
-            if hashlib.sha256(contents[name]).hexdigest() != digest:
-                raise InvalidCheckpoint(f"{name} does not match its digest")
+        contents = read_summed(folder)
         state = contents["state.safetensors"]
         return Snapshot(load(contents["model.safetensors"]), load(state), read_facts(state))
     except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
         raise InvalidCheckpoint(f"{type(error).__name__}: {error}") from error
+
+
+def read_summed(folder: Path) -> dict[str, bytes]:
+    """What `write_summed` wrote. Raises InvalidCheckpoint, OSError, ValueError."""
+    contents = {}
+    for line in (folder / SUMS).read_text().splitlines():
+        digest, _, name = line.partition("  ")
+        contents[name] = (folder / Path(name).name).read_bytes()
+        if hashlib.sha256(contents[name]).hexdigest() != digest:
+            raise InvalidCheckpoint(f"{name} does not match its digest")
+    return contents
 
 
 def read_facts(content: bytes) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def evaluate(trainer: Trainer, data: Prepared, test: Scorer | None) -> Evaluatio
         "baseline": describe_baseline(measured, data.train) if measured else None,
         **explain_model(trainer, model, measured, data),
         "lr_finder": trainer.found,
+        "cross_validation": None,  # it comes after the model is saved
         "warnings": trainer.warnings.messages,
     }
     if tested is not None:  # last: what is stopped before is measured again

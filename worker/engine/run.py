@@ -2,21 +2,27 @@
 
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from worker import registry
 from worker.data.prepare import Prepared, prepare
-from worker.engine.build import build_loss, build_scorer, build_trainer, count_outputs, move
+from worker.engine.build import (
+    build_loss,
+    build_model,
+    build_scorer,
+    build_trainer,
+    count_outputs,
+    move,
+)
 from worker.engine.checkpoint import InvalidCheckpoint, name_checkpoint, read_checkpoint
-from worker.engine.device import choose_device, choose_threads, make_deterministic, seed_everything
+from worker.engine.crossvalidate import cross_validate
+from worker.engine.device import choose_device, make_deterministic
 from worker.engine.evaluate import Evaluation, Scorer
 from worker.engine.lr_finder import tune_rate
 from worker.engine.report import evaluate
 from worker.engine.reporter import Reporter, Stop, Stopped
 from worker.engine.request import INHERITED, Request, Result
 from worker.engine.snapshot import Snapshot
-from worker.engine.trainer import Trainer
+from worker.engine.trainer import Place, Trainer
 from worker.engine.warnings import Warnings
 from worker.explain.files import adopt_explanations
 from worker.export.bundle import write_bundle
@@ -24,6 +30,14 @@ from worker.export.bundle import write_bundle
 
 def run(request: Request, reporter: Reporter) -> Result:
     """Raises UserError, DataError, NonFiniteLoss; OSError if the last checkpoint fails."""
+    result, place = run_model(request, reporter)
+    if result.evaluation is None or request.spec.evaluation.cross_validation is None:
+        return result
+    return cross_validate(request, result.evaluation, reporter, place)
+
+
+def run_model(request: Request, reporter: Reporter) -> tuple[Result, Place]:
+    """All but the folds, which take up as much memory once more."""
     make_deterministic(threads=1)  # data is prepared alike on every machine
     device = choose_device(request.spec.resources.device)
     reporter.phase("preparing")
@@ -31,31 +45,36 @@ def run(request: Request, reporter: Reporter) -> Result:
     data = move(prepare(request, warnings), device)
     loss = build_loss(request, data)
     outputs = count_outputs(loss, data.features.target)
-    seed_everything(request.spec.training.seed)
-    model = registry.build_model(request.spec.model, data.features.shape, outputs).to(device)
-    set_threads(request, model)
+    model = build_model(request, data, outputs)
     write_bundle(request, data.features, outputs)
     trainer = build_trainer(request, data, model, loss, warnings)
     if (known := resume(trainer, request)) is not None:
-        return Result(None, evaluation=known)
+        if trainer.folds_follow:
+            reporter.phase("evaluating")
+        return Result(None, evaluation=known), trainer.place
     test = build_scorer("test", request, data, loss, warnings)
     try:
-        if (stop := tune_rate(trainer)) is not None:
-            return Result(stop, saved=trainer.saved)
-        reporter.phase("training")
-        if (stop := trainer.train()) is not None:
-            return Result(stop, saved=trainer.saved)
-        reporter.phase("evaluating")
-        evaluation = evaluate_or_stop(trainer, data, test)
-        if isinstance(evaluation, Stop):
-            return Result(evaluation, saved=trainer.saved)
-        reporter.phase("exporting")
-        trainer.save(evaluation)
-        if failures := trainer.drain():
-            raise failures[0]
-        return Result(None, evaluation=evaluation)
+        return train(trainer, data, test), trainer.place
     finally:
         trainer.drain()  # what is on disk is reported, whatever happened
+
+
+def train(trainer: Trainer, data: Prepared, test: Scorer | None) -> Result:
+    if (stop := tune_rate(trainer)) is not None:
+        return Result(stop, saved=trainer.saved)
+    trainer.reporter.phase("training")
+    if (stop := trainer.train()) is not None:
+        return Result(stop, saved=trainer.saved)
+    trainer.reporter.phase("evaluating")
+    evaluation = evaluate_or_stop(trainer, data, test)
+    if isinstance(evaluation, Stop):
+        return Result(evaluation, saved=trainer.saved)
+    if not trainer.folds_follow:
+        trainer.reporter.phase("exporting")
+    trainer.save(evaluation)
+    if failures := trainer.drain():
+        raise failures[0]
+    return Result(None, evaluation=evaluation)
 
 
 def evaluate_or_stop(trainer: Trainer, data: Prepared, test: Scorer | None) -> Evaluation | Stop:
@@ -67,13 +86,6 @@ def evaluate_or_stop(trainer: Trainer, data: Prepared, test: Scorer | None) -> E
         except Stopped as stopped:
             if trainer.stop_for(stopped.stop):
                 return stopped.stop
-
-
-def set_threads(request: Request, model: nn.Module) -> None:
-    threads = request.threads
-    if not hasattr(request.spec.model, "over"):  # else a weight is used more than once per row
-        threads = choose_threads(model, request.spec.training.batch_size, threads)
-    torch.set_num_threads(threads)
 
 
 # ---------------------------------------------------------------- resuming

@@ -33,6 +33,7 @@ from worker.registry import Schedule
 
 ATTEND_SECONDS = 0.5  # how often training looks up from its steps
 MAX_PENDING = 4096  # losses left on the device
+Place = tuple[int, int, float]  # step, total steps, epoch
 
 
 @dataclass
@@ -81,6 +82,14 @@ class Trainer:
     @property
     def epoch(self) -> float:
         return self.step / self.steps_per_epoch
+
+    @property
+    def folds_follow(self) -> bool:
+        return self.spec.evaluation.cross_validation is not None
+
+    @property
+    def place(self) -> Place:
+        return self.step, self.total_steps, self.epoch
 
     # ------------------------------------------------------------ the loop
 
@@ -216,7 +225,7 @@ class Trainer:
         done = self.step - self.started_step
         seconds = monotonic() - self.started_at
         left = (self.total_steps - self.step) * seconds / done if done else None
-        self.reporter.progress(self.step, self.total_steps, self.epoch, left)
+        self.reporter.progress(*self.place, left)
 
     # ------------------------------------------------------------ checkpoints
 

@@ -96,6 +96,11 @@ def save(lease: Lease, step: int) -> bool:
         return lifecycle.record(session, lease, [NewEvent("checkpoint", {"id": row.id})])
 
 
+def tell_folds(lease: Lease, *folds: int) -> bool:
+    with transaction() as session:
+        return lifecycle.record(session, lease, [NewEvent("fold", {"fold": n}) for n in folds])
+
+
 def renew(lease: Lease) -> bool:
     with transaction() as session:
         return leases.renew(session, lease)

@@ -237,6 +237,22 @@ def test_progress_between_failures_starts_the_count_again(clock):
     assert acts.read(job_id).status is JobStatus.FAILED
 
 
+def test_a_fold_that_was_finished_is_progress(clock):
+    job_id = acts.add_job(max_attempts=2)
+    for folds in ([1], [1, 2], [1, 2, 3]):
+        lease = claim_job()
+        assert acts.tell_folds(lease, *folds)
+        assert acts.fail(lease)
+        clock.skip(600)
+    assert (acts.read(job_id).status, acts.read(job_id).failures) == (JobStatus.QUEUED, 1)
+
+    lease = claim_job()
+    assert acts.tell_folds(lease, 1, 2, 3)  # nothing new
+    assert acts.fail(lease)
+
+    assert acts.read(job_id).status is JobStatus.FAILED
+
+
 def test_progress_between_losses_starts_the_count_again(clock, configure):
     configure(max_losses=2)
     job_id = acts.add_job()
