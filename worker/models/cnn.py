@@ -73,6 +73,16 @@ def halve(x: Tensor, present: Tensor | None, pool: str) -> tuple[Tensor, Tensor 
     return (pairs * there).sum(3) / there.sum(3).clamp(min=1), halved
 
 
+def embed(tokens: int, width: int) -> nn.Embedding:
+    """Small numbers at first: rare words then add little noise. torch's own start has a deviation
+    of 1, which training hardly moves."""
+    embedding = nn.Embedding(tokens, width, padding_idx=0)
+    nn.init.normal_(embedding.weight, std=0.1)
+    with torch.no_grad():
+        embedding.weight[0] = 0.0
+    return embedding
+
+
 class CNN(nn.Module):
     def __init__(self, spec: CNNSpec, inputs: tuple[int, ...], outputs: int) -> None:
         super().__init__()
@@ -80,7 +90,7 @@ class CNN(nn.Module):
         channels = inputs[0]
         if spec.over == "tokens":
             channels = spec.embedding
-            self.embedding = nn.Embedding(inputs[0], channels, padding_idx=0)
+            self.embedding = embed(inputs[0], channels)
             self.dropout = nn.Dropout(spec.dropout)
         self.blocks = nn.ModuleList()
         places = list(inputs[1:])  # height and width of images

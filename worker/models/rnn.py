@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 CELLS: dict[str, type[nn.RNN | nn.LSTM | nn.GRU]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
+def embed(tokens: int, width: int) -> nn.Embedding:
+    """Small numbers at first: rare words then add little noise. torch's own start has a deviation
+    of 1, which training hardly moves."""
+    embedding = nn.Embedding(tokens, width, padding_idx=0)
+    nn.init.normal_(embedding.weight, std=0.1)
+    with torch.no_grad():
+        embedding.weight[0] = 0.0
+    return embedding
+
+
 class RNN(nn.Module):
     def __init__(self, spec: RNNSpec, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -26,7 +36,7 @@ class RNN(nn.Module):
         width = inputs
         if spec.over == "tokens":
             width = spec.embedding
-            self.embedding = nn.Embedding(inputs, width, padding_idx=0)
+            self.embedding = embed(inputs, width)
         # One module per layer: dropout between them is then torch's own, which can be resumed.
         self.layers = nn.ModuleList()
         for _ in range(spec.layers):
