@@ -48,6 +48,8 @@ POINTS = (
     "bundle.before_rename",
     "explanations.before_rename",
     "explanations.after_rename",
+    "fold.before_rename",
+    "fold.after_rename",
     "checkpoint.before_write",
     "checkpoint.before_sync",
     "checkpoint.before_rename",
@@ -79,11 +81,17 @@ class Case:
     fired: bool = False
     recovery_seconds: float | None = None
 
+    @property
+    def folds(self) -> int:
+        """Of the cross-validation; 0: none. Other cases do without, as it takes time."""
+        return 2 if self.point.startswith("fold.") else 0
+
 
 @dataclass(frozen=True)
 class Result:
     weights: bytes
     explanations: dict[str, bytes]
+    cross_validation: dict[str, Any] | None
 
 
 class Matrix:
@@ -96,7 +104,7 @@ class Matrix:
         self.faults.mkdir()
         self.stack: Stack = start_stack(self.home, faults=str(self.faults), **FAULTY_SETTINGS)
         self.dataset_id = self._upload()
-        self._calm: dict[int, Result] = {}
+        self._calm: dict[tuple[int, int], Result] = {}
 
     def close(self) -> None:
         try:
@@ -109,23 +117,28 @@ class Matrix:
         path = jobs.write_csv(self.home / "digits.csv", header, rows[:600])
         return self.stack.client.datasets.upload(path)["id"]
 
-    def make_spec(self, seed: int) -> dict[str, Any]:
+    def make_spec(self, seed: int, folds: int) -> dict[str, Any]:
+        explanations = [{"type": "integrated_gradients", "rows": 2}]
         return jobs.make_spec(
             self.dataset_id,
             "digit",
             training={"epochs": 30, "seed": seed},
             checkpoints={"every_seconds": 0.1},
             limits={"max_attempts": 10},
-            evaluation={"explanations": [{"type": "integrated_gradients", "rows": 2}]},
+            evaluation={
+                "explanations": explanations,
+                "cross_validation": {"folds": folds} if folds else None,
+            },
         )
 
-    def calm_result(self, seed: int) -> Result:
+    def calm_result(self, seed: int, folds: int) -> Result:
         """Of a run that nothing disturbed."""
-        if seed not in self._calm:
-            job = self.stack.client.jobs.create(self.make_spec(seed))
+        key = seed, folds
+        if key not in self._calm:
+            job = self.stack.client.jobs.create(self.make_spec(*key))
             self.stack.client.jobs.wait(job["id"], timeout=120)
-            self._calm[seed] = self.read_result(job["id"])
-        return self._calm[seed]
+            self._calm[key] = self.read_result(job["id"])
+        return self._calm[key]
 
     def read_result(self, job_id: str) -> Result:
         """Everything is downloaded, and so held against its digest."""
@@ -137,10 +150,11 @@ class Matrix:
         for file in client.jobs.explanations(job_id):
             client.jobs.download_explanation(job_id, file["name"], path)
             explanations[file["name"]] = path.read_bytes()
-        return Result(weights, explanations)
+        evaluation = client.jobs.evaluation(job_id)
+        return Result(weights, explanations, evaluation["cross_validation"])
 
     def run(self, case: Case) -> Case:
-        calm = self.calm_result(case.seed)
+        calm = self.calm_result(case.seed, case.folds)
         order = self.faults / case.point
         order.write_text(case.mode)
         if case.point in TRIGGERS:
@@ -149,7 +163,7 @@ class Matrix:
         try:
             if case.mode == "freeze":
                 threading.Thread(target=self._thaw_after_the_lease, args=[order]).start()
-            job_id = self._submit(self.make_spec(case.seed))
+            job_id = self._submit(self.make_spec(case.seed, case.folds))
             self.stack.client.jobs.wait(job_id, timeout=120)
         except Exception as error:  # a case that breaks the harness is a finding, not the end
             case.violations.append(f"{type(error).__name__}: {error}")
@@ -194,6 +208,8 @@ class Matrix:
             found.append("its weights differ from the calm run's")
         if result.explanations != calm.explanations or not calm.explanations:
             found.append("its explanations differ from the calm run's")
+        if result.cross_validation != calm.cross_validation:
+            found.append("its folds differ from the calm run's")
         return found
 
     def _recovery_seconds(self, job_id: str, order: Path) -> float | None:

@@ -12,6 +12,7 @@ QUICK = [
     ("recorder.after_commit", "freeze"),
     ("checkpoint.before_rename", "kill"),
     ("explanations.after_rename", "kill"),
+    ("fold.after_rename", "kill"),
     ("checkpoint.before_sync", "raise"),
     ("train.step", "freeze"),
 ]

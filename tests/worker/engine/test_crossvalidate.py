@@ -13,9 +13,9 @@ from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
 from tests.worker.conftest import (
-    READERS,
     REGRESSION,
     Recorder,
+    make_image_rows,
     make_rows,
     make_spec,
     make_text_rows,
@@ -31,6 +31,7 @@ from worker.engine.run import run
 
 Ask = Callable[..., Request]
 STEPS = 3 * 6  # of the job's own model: 42 training rows in batches of 8
+TF_IDF = {"type": "tf_idf", "columns": ["text"]}
 FOLDS: dict[str, Any] = {"metrics": ["accuracy"], "cross_validation": {"folds": 3}}
 
 
@@ -111,13 +112,31 @@ def test_a_fold_is_a_job_on_the_rows_of_that_fold(ask: Ask) -> None:
     assert found["rows"] == {"train": 28, "validation": 4, "held_out": 16}
 
 
-@pytest.mark.parametrize("model", [{"type": "logistic"}, *({"type": each} for each in READERS)])
-def test_every_kind_of_input_has_folds(ask: Ask, model: dict[str, Any]) -> None:
-    text = {"type": "tokens" if model["type"] in READERS else "tf_idf", "columns": ["text"]}
-    spec = make_spec(model=model, dataset={"inputs": ["text"], "text": text}, evaluation=FOLDS)
-    evaluation, _ = run_whole(ask(spec, make_text_rows()))
-    assert [each["error"] for each in evaluation["cross_validation"]["folds"]] == [None] * 3
-    assert evaluation["cross_validation"]["mean"].keys() == {"loss", "accuracy"}
+INPUTS: dict[str, tuple[dict[str, Any], Any]] = {
+    "terms": ({"dataset": {"inputs": ["text"], "text": TF_IDF}}, make_text_rows),
+    "tokens, cnn": ({"model": {"type": "cnn"}}, make_text_rows),
+    "tokens, rnn": ({"model": {"type": "rnn"}}, make_text_rows),
+    "images": ({"model": {"type": "cnn", "over": "image"}}, make_image_rows),
+}
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+def test_every_kind_of_input_has_folds(ask: Ask, kind: str) -> None:
+    parts, make = INPUTS[kind]
+    request = ask(make_spec(**parts, evaluation=FOLDS), make())
+    found = run_whole(request)[0]["cross_validation"]
+    assert [each["error"] for each in found["folds"]] == [None] * 3
+    assert found["mean"].keys() == {"loss", "accuracy"}
+
+
+def test_several_targets_have_folds(ask: Ask) -> None:
+    rows = make_rows()
+    rows["z"] = ["no" if label == "c0" else "yes" for label in rows["y"]]
+    rows["y"] = ["no" if label == "c2" else "yes" for label in rows["y"]]
+    loss = {"type": "binary_cross_entropy"}
+    spec = make_spec(dataset={"target": ["y", "z"]}, training={"loss": loss}, evaluation=FOLDS)
+    found = run_whole(ask(spec, rows))[0]["cross_validation"]
+    assert [each["error"] for each in found["folds"]] == [None] * 3
 
 
 def test_a_test_dataset_is_no_part_of_any_fold(ask: Ask) -> None:
