@@ -12,6 +12,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 SPECS = sorted(EXAMPLES.glob("*.json"))
 TABLES = {
     "linear.json": "diabetes.csv",
+    "one_feature_linear.json": "study.csv",
+    "one_feature_logistic.json": "study.csv",
     "logistic.json": "iris.csv",
     "mlp.json": "iris.csv",
     "cross_validation.json": "iris.csv",
