@@ -18,7 +18,9 @@ from worker.losses import Loss
 Evaluation = dict[str, Any]  # strict JSON
 
 CHUNK_NUMBERS = 4 * 2**20  # inputs given to the model at once
-CHUNK_PIXELS = 2**17  # fewer: of each, a convolution makes dozens of numbers
+# Fewer, as a convolution makes dozens of numbers of each: 64 rows of 28 x 28 pixels at once are
+# measured in 3/5 of the time of 170.
+CHUNK_PIXELS = 2**16
 JOINT_METRICS = ("exact_match",)  # of all targets at once
 CONFUSION_CLASSES = 200  # above this a confusion matrix helps nobody
 

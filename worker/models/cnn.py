@@ -47,7 +47,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """(B, C, *L) -> the same with other channels and, where pooled, half the places."""
-        y = torch.cat([branch(x) for branch in self.branches], 1)
+        made = [branch(x) for branch in self.branches]
+        y = torch.cat(made, 1) if len(made) > 1 else made[0]
         y = self.activation(self.norm(y))
         if self.around is not None:
             y = y + self.around(x)

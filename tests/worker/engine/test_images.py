@@ -218,19 +218,20 @@ def test_a_part_of_the_pictures_may_be_named_by_a_column(ask: Ask) -> None:
     assert evaluation["rows"] == {"train": 40, "validation": 10, "test": 10}
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            {"image": lambda rows: [None, *rows["image"][1:]]},
-            "no picture in 1 rows, first in row 1",
-        ),
-    ],
-)
-def test_pictures_that_are_missing_are_refused(ask: Ask, change: Any, message: str) -> None:
+def test_class_shares_are_kept_equal_in_every_part(ask: Ask) -> None:
+    split = {"validation": 0.2, "test": 0.3, "stratify": True}
+    spec = make_spec(
+        model={"type": "cnn", "over": "image"}, dataset={"split": split}, training={"epochs": 1}
+    )
+    evaluation = run(ask(spec, make_image_rows(60)), Recorder()).evaluation
+    assert evaluation is not None
+    assert [each["support"] for each in evaluation["per_class"]] == [6, 6, 6]
+
+
+def test_a_missing_picture_is_refused_by_its_row(ask: Ask) -> None:
     rows = make_image_rows()
-    rows |= {name: make(rows) for name, make in change.items()}
-    with pytest.raises(DataError, match=message):
+    rows["image"][4] = None
+    with pytest.raises(DataError, match="no picture in 1 rows, first in row 5"):
         run(ask(make_spec(model={"type": "cnn", "over": "image"}), rows), Recorder())
 
 
