@@ -53,6 +53,11 @@ class Settings(BaseSettings):
         default=int(psutil.virtual_memory().total * 0.8),
         description="Memory that a job may plan to use for weights and optimizer state.",
     )
+    max_held_bytes: int = Field(
+        default=2**30,
+        ge=0,
+        description="Encoded rows that a job holds in memory; more are mapped from disk.",
+    )
     job_ttl_days: float | None = Field(
         default=None, gt=0, description="Ended jobs go after so long. Unset: they stay."
     )

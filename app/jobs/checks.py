@@ -14,9 +14,10 @@ from app.jobs.defaults import fill
 from app.jobs.explanations import check_explanations
 from app.jobs.findings import Findings, Loc
 from app.jobs.folds import check_fold_column, fill_folds
+from app.jobs.hold import choose_hold, find_reason
 from app.jobs.images import refuse_missing_images
 from app.jobs.inputs import absent, find_inputs
-from app.jobs.sizes import Rows, count_outputs, count_rows, refuse_oversize
+from app.jobs.sizes import Rows, Size, count_outputs, count_rows, measure_row, refuse_oversize
 from app.jobs.splits import check_split
 from app.jobs.targets import check_targets, check_tested, find_targets
 from app.specs import JobSpec
@@ -71,11 +72,13 @@ def resolve(spec: JobSpec, dataset: Dataset, test_dataset: Dataset | None) -> Pl
     resolved = fill_folds(found, resolved, table.columns, targets, rows)
     check_explanations(found, resolved, rows, inputs)
     check_augment(found, resolved, inputs)
+    resolved = choose_hold(found, resolved, rows, inputs)
     found.stop()
     outputs = count_outputs(resolved, targets.columns)
     parameters = resolved.model.parameter_count(inputs.shape, outputs)
     kept = resolved.model.kept_per_row(inputs.shape)
-    memory = refuse_oversize(resolved, parameters, rows.total, inputs.row_bytes, kept)
+    size = Size(parameters, rows, measure_row(resolved, inputs.row_bytes), kept, outputs)
+    memory = refuse_oversize(resolved, size, find_reason(resolved, inputs))
     return Plan(resolved, rows, parameters, memory, found.warnings)
 
 

@@ -10,6 +10,8 @@ from app.specs.columns import Column
 
 FLOAT_BYTES = 4
 LONG_BYTES = 8
+READ_BYTES = 256 * 2**20  # of rows on disk, at a time
+ANSWER_COPIES = 3
 
 
 @dataclass(frozen=True)
@@ -82,28 +84,56 @@ def count_optimizer_states(spec: JobSpec) -> int:
             return 2
 
 
-def estimate_bytes(spec: JobSpec, parameters: int, rows: int, row_bytes: int, kept: int) -> int:
-    """Weights, their gradients and copies, the optimizer's state, the encoded rows, and the `kept`
-    numbers of each row of a batch, which lead back from the loss to the weights."""
-    training = spec.training
-    if len(spec.dataset.targets) > 1:  # each as it is, and as it is learned
-        row_bytes += (LONG_BYTES + FLOAT_BYTES) * len(spec.dataset.targets)
+def measure_row(spec: JobSpec, input_bytes: int) -> int:
+    """Bytes of an encoded row."""
+    several = len(spec.dataset.targets)  # each as it is, and as it is learned
+    return input_bytes + (LONG_BYTES + FLOAT_BYTES) * several * (several > 1)
+
+
+@dataclass(frozen=True)
+class Size:
+    """`kept` numbers of each row of a batch lead back from the loss to the weights."""
+
+    parameters: int
+    rows: Rows
+    row_bytes: int  # once encoded
+    kept: int
+    outputs: int
+
+    @property
+    def data_bytes(self) -> int:
+        return self.rows.total * self.row_bytes
+
+
+def estimate_bytes(spec: JobSpec, size: Size) -> int:
+    """Weights, their gradients and copies, the optimizer's state, what is kept of a batch, and the
+    encoded rows; of rows on disk what is read at a time, and the answers to those that are not
+    trained on."""
+    training, rows = spec.training, size.rows
     copies = 2 + (training.ema_decay is not None) + (training.lr_finder is not None)
     copies += count_optimizer_states(spec)
-    numbers = parameters * copies + min(rows, training.batch_size) * kept
-    return FLOAT_BYTES * numbers + rows * row_bytes
+    numbers = size.parameters * copies + min(rows.total, training.batch_size) * size.kept
+    if spec.dataset.hold != "disk":
+        return FLOAT_BYTES * numbers + size.data_bytes
+    numbers += ANSWER_COPIES * size.outputs * max(rows.validation, rows.test)
+    return FLOAT_BYTES * numbers + READ_BYTES
 
 
-def refuse_oversize(spec: JobSpec, parameters: int, rows: int, row_bytes: int, kept: int) -> int:
-    """The estimate, where it is within the limit of this server. Raises ResourceLimit."""
-    needed = estimate_bytes(spec, parameters, rows, row_bytes, kept)
-    limit = get_settings().max_job_bytes
+def refuse_oversize(spec: JobSpec, size: Size, reason: str | None) -> int:
+    """The estimate, where it is within the limit of this server. Raises ResourceLimit.
+
+    `reason` says why rows that do not fit memory cannot lie on disk, if they cannot.
+    """
+    needed, limit = estimate_bytes(spec, size), get_settings().max_job_bytes
     if needed > limit:
-        batch = f", of which {spec.training.batch_size:,} at once," if kept else ""
+        batch = f", of which {spec.training.batch_size:,} at once," if size.kept else ""
         message = (
-            f"{parameters:,} parameters and {rows:,} rows of {row_bytes:,} bytes{batch} need about "
-            f"{needed:,} bytes; this server allows {limit:,}; make the model"
-            f"{', the batches or the images' if kept else ''} smaller, or leave columns out"
+            f"{size.parameters:,} parameters and {size.rows.total:,} rows of {size.row_bytes:,} "
+            f"bytes{batch} need about {needed:,} bytes; this server allows {limit:,}; make the "
+            f"model{', the batches or the images' if size.kept else ''} smaller, or leave columns "
+            "out"
         )
+        if spec.dataset.hold != "disk" and size.data_bytes > limit / 2:
+            message += f"; {reason}" if reason else '; or set dataset.hold to "disk"'
         raise ResourceLimit(message, [field_error(["model"], message, "resource_limit")])
     return needed

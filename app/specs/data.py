@@ -86,7 +86,11 @@ class DatasetSpec(Spec):
     scale: Literal["standard", "none"] = Field(
         default="standard", description="standard: numbers get mean 0 and standard deviation 1."
     )
-
+    hold: Literal["auto", "memory", "disk"] = Field(
+        default="auto",
+        description="Where encoded rows lie during training. disk: in a file that is mapped and "
+        "read ahead, shuffled within groups of blocks. auto: memory, or disk where they are large.",
+    )
     text: TextSpec | None = Field(
         default=None,
         description="How text becomes numbers. Unset: tokens for models that read in order; "

@@ -6,7 +6,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from worker.data.rows import Rows, measure_row
+from worker.data.rows import HeldRows, measure_row
 
 CHUNK_BYTES = 2**20  # measured: stays in cache until it is used
 CHUNK_BATCHES = 64
@@ -18,7 +18,7 @@ class Batches:
     layout, and with it the same rounding, as one that was never interrupted.
     """
 
-    def __init__(self, inputs: Rows, targets: Tensor, batch_size: int, seed: int) -> None:
+    def __init__(self, inputs: HeldRows, targets: Tensor, batch_size: int, seed: int) -> None:
         self.inputs, self.targets = inputs, targets  # (N, ...), (N,) or (N, 1)
         self.batch_size, self.seed = batch_size, seed
         batch_bytes = batch_size * (measure_row(inputs) + targets[0].nbytes)
@@ -43,6 +43,9 @@ class Batches:
 
     def shuffle(self, number: int) -> Tensor:
         """Depends on the seed and the epoch alone, not on the device or on what ran before."""
-        mixed = (self.seed * 1_000_003 + number) % 2**63
-        generator = torch.Generator().manual_seed(mixed)
+        generator = torch.Generator().manual_seed(mix_seed(self.seed, number))
         return torch.randperm(len(self.inputs), generator=generator).to(self.inputs.device)
+
+
+def mix_seed(seed: int, number: int) -> int:
+    return (seed * 1_000_003 + number) % 2**63

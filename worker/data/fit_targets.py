@@ -59,21 +59,27 @@ def fit_labels(
 
 def fit_number(request: Request, name: str, values: RawColumn, warnings: Warnings) -> ValueTarget:
     assert isinstance(values, Tensor)
-    if values.min() == values.max():
-        warnings.add(f"The target {name!r} is constant in the training rows.")
-    loss = request.spec.training.loss
-    if loss != "auto" and loss.type == "poisson":
-        return fit_count(name, values)
+    check_number(request, name, values.min().item(), values.max().item(), warnings)
+    if counts(request):
+        return CountTarget(name, values.mean().item(), 1.0)
     return fit_value(name, values)
 
 
-def fit_count(name: str, values: Tensor) -> CountTarget:
-    if values.min() < 0:
+def counts(request: Request) -> bool:
+    """Whether the targets are counts."""
+    loss = request.spec.training.loss
+    return loss != "auto" and loss.type == "poisson"
+
+
+def check_number(request: Request, name: str, low: float, high: float, warnings: Warnings) -> None:
+    """A target that goes from `low` to `high` in the training rows."""
+    if low == high:
+        warnings.add(f"The target {name!r} is constant in the training rows.")
+    if counts(request) and low < 0:
         raise DataError(
-            f"The target {name!r} goes down to {values.min().item():g}, and poisson is for counts.",
+            f"The target {name!r} goes down to {low:g}, and poisson is for counts.",
             hint='Set training.loss to {"type": "mse"}.',
         )
-    return CountTarget(name, values.mean().item(), 1.0)
 
 
 # ---------------------------------------------------------------- encoding
@@ -85,7 +91,9 @@ def read_targets(target: Target, part: str, columns: Columns, warnings: Warnings
     Rows of a class that training has not seen stay: they count as wrong.
     """
     if isinstance(target, ClassTarget):
-        return encode_classes(target, part, columns[target.name], warnings)
+        numbers = target.encode(to_labels(columns[target.name]))
+        warn_of_strangers(target, part, numbers, warnings)
+        return numbers
     if isinstance(target, NumberTarget):
         values = [column for name in target.names if isinstance(column := columns[name], Tensor)]
         return values[0] if isinstance(target, ValueTarget) else torch.stack(values, 1)
@@ -94,14 +102,12 @@ def read_targets(target: Target, part: str, columns: Columns, warnings: Warnings
     )
 
 
-def encode_classes(target: ClassTarget, part: str, values: RawColumn, warnings: Warnings) -> Tensor:
-    numbers = target.encode(to_labels(values))
+def warn_of_strangers(target: ClassTarget, part: str, numbers: Tensor, warnings: Warnings) -> None:
     if strangers := int((numbers == len(target.classes)).sum()):
         warnings.add(
             f"{strangers} of {len(numbers)} {part} rows have a {target.name!r} that the training "
             "rows do not; they count as wrong."
         )
-    return numbers
 
 
 def encode_label(label: ClassTarget, part: str, values: RawColumn) -> Tensor:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -45,7 +46,11 @@ def fit_terms(name: str, values: RawColumn, spec: BagOfWordsSpec | TfIdfSpec) ->
 
 
 def fit_tokens(name: str, values: RawColumn, spec: TokensSpec) -> TokensInput:
-    texts = clean(values, spec.lowercase)
+    return fit_vocabulary(name, clean(values, spec.lowercase), spec)
+
+
+def fit_vocabulary(name: str, texts: Iterable[str], spec: TokensSpec) -> TokensInput:
+    """`texts` are clean, and may be gone through more than once."""
     merges: list[tuple[str, str]] = []
     match spec.tokenizer:
         case "bpe":
@@ -59,7 +64,7 @@ def fit_tokens(name: str, values: RawColumn, spec: TokensSpec) -> TokensInput:
     )
 
 
-def count_tokens(texts: list[str], spec: TokensSpec) -> list[str]:
+def count_tokens(texts: Iterable[str], spec: TokensSpec) -> list[str]:
     """The most frequent ones first."""
     split = choose_tokenizer(spec.tokenizer)
     counts: Counter[str] = Counter()
@@ -69,24 +74,26 @@ def count_tokens(texts: list[str], spec: TokensSpec) -> list[str]:
     return [token for _, token in known[: spec.vocabulary - RESERVED]]
 
 
-def train_bpe(texts: list[str], spec: TokensSpec) -> tuple[list[str], list[tuple[str, str]]]:
+def train_bpe(texts: Iterable[str], spec: TokensSpec) -> tuple[list[str], list[tuple[str, str]]]:
     trained = train(Tokenizer(models.BPE()), trainers.BpeTrainer, texts, spec, [])
     merges = json.loads(trained.to_str())["model"]["merges"]
     return list_vocabulary(trained), [(first, second) for first, second in merges]
 
 
-def train_wordpiece(texts: list[str], spec: TokensSpec) -> list[str]:
+def train_wordpiece(texts: Iterable[str], spec: TokensSpec) -> list[str]:
     """The trainer numbers the pieces of one letter in the order of a hash table, which breaks ties
     another way each time. Naming all of them in advance makes every run the same."""
-    letters = sorted(set("".join(texts)))
-    pieces = [CONTINUED + letter for letter in letters if not letter.isspace()]
+    letters: set[str] = set()
+    for text in texts:
+        letters.update(text)
+    pieces = [CONTINUED + letter for letter in sorted(letters) if not letter.isspace()]
     return list_vocabulary(
         train(Tokenizer(models.WordPiece()), trainers.WordPieceTrainer, texts, spec, pieces)
     )
 
 
 def train(
-    tokenizer: Tokenizer, trainer: Any, texts: list[str], spec: TokensSpec, special: list[str]
+    tokenizer: Tokenizer, trainer: Any, texts: Iterable[str], spec: TokensSpec, special: list[str]
 ) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     size = max(spec.vocabulary - RESERVED, len(special) + 1)

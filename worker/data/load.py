@@ -113,28 +113,39 @@ def drop_missing_targets(
     request: Request, columns: Columns, name: str, warnings: Warnings
 ) -> Columns:
     """A row needs all of its targets."""
-    targets = request.spec.dataset.targets
-    dropped: set[int] = set()
-    for target in targets:
-        missing = find_missing(columns[target])
-        if missing and request.spec.dataset.missing_target == "error":
-            raise DataError(
-                f"The target {target!r} is missing in {len(missing)} rows of the {name}, "
-                f"first in row {missing[0] + 1}.",
-                hint='Fill it in, or set dataset.missing_target to "drop".',
-            )
+    rows, dropped = count_rows(columns), set[int]()
+    for target in request.spec.dataset.targets:
+        if missing := find_missing(columns[target]):
+            refuse_missing(request, target, len(missing), missing[0], name)
         dropped.update(missing)
+    warn_of_dropped(request, len(dropped), rows, name, warnings)
     if dropped:
-        warnings.add(
-            f"{len(dropped)} rows of the {name} have no {list_names(targets, ' or ')} and were "
-            "dropped."
-        )
-        keep = torch.ones(count_rows(columns), dtype=torch.bool)
+        keep = torch.ones(rows, dtype=torch.bool)
         keep[sorted(dropped)] = False
         columns = take_rows(columns, keep.nonzero().squeeze(1))
-    if count_rows(columns) == 0:
+    return columns
+
+
+def refuse_missing(request: Request, target: str, missing: int, first: int, name: str) -> None:
+    """`first` is the first row without the target, from 0."""
+    if request.spec.dataset.missing_target == "error":
+        raise DataError(
+            f"The target {target!r} is missing in {missing} rows of the {name}, "
+            f"first in row {first + 1}.",
+            hint='Fill it in, or set dataset.missing_target to "drop".',
+        )
+
+
+def warn_of_dropped(
+    request: Request, dropped: int, rows: int, name: str, warnings: Warnings
+) -> None:
+    targets = request.spec.dataset.targets
+    if dropped:
+        warnings.add(
+            f"{dropped} rows of the {name} have no {list_names(targets, ' or ')} and were dropped."
+        )
+    if dropped == rows:
         raise DataError(
             f"No row of the {name} has a target {list_names(targets)}.",
             hint="Bring rows with a target.",
         )
-    return columns

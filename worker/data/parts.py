@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from app.specs.data import DatasetSpec
 from worker.data.cells import RawColumn
 from worker.data.divide import read_times, split_by_column, split_by_group, split_by_time
 from worker.data.split import Split, split_rows
@@ -15,27 +16,48 @@ def split_columns(request: Request, columns: Columns) -> Split:
     labels = None  # of several targets: no one class to keep in proportion
     if request.task == "classification" and len(data.targets) == 1:
         labels = to_labels(columns[data.targets[0]])
-    # The API fills in the shares; a spec that left them open means the same here.
+    split = divide(request, columns, choose_test_share(data), labels)
+    refuse_few_rows(rows, len(split.train), data.targets)
+    if labels is not None:
+        refuse_one_class({labels[row] for row in split.train.tolist()}, data.targets[0])
+    return split
+
+
+def choose_test_share(data: DatasetSpec) -> float:
+    """The API fills in the shares; a spec that left them open means the same here."""
     test = data.split.test if data.split.test is not None else 0.0 if data.test_id else 0.1
     if test and data.test_id:
         raise UserError(
             "dataset.split.test and dataset.test_id both say what to test on.",
             hint="Leave one of them out.",
         )
-    split = divide(request, columns, test, labels)
-    if len(split.train) < 2:
+    return test
+
+
+def refuse_few_rows(rows: int, trained: int, targets: list[str]) -> None:
+    if trained < 2:
         raise DataError(
-            f"{rows} rows leave {len(split.train)} for training on {list_names(data.targets)}; "
+            f"{rows} rows leave {trained} for training on {list_names(targets)}; "
             "at least 2 are needed.",
             hint="Bring more rows, or set dataset.split.validation and dataset.split.test to 0.",
         )
-    if labels is not None and len({labels[row] for row in split.train.tolist()}) < 2:
+
+
+def refuse_one_class(classes: set[str], target: str) -> None:
+    if len(classes) < 2:
+        (only,) = classes
         raise DataError(
-            f"The training rows hold one class of {data.targets[0]!r}: "
-            f"{labels[split.train[0]][:100]!r}.",
+            f"The training rows hold one class of {target!r}: {only[:100]!r}.",
             hint="Bring rows of at least two classes, or choose another target.",
         )
-    return split
+
+
+def refuse_gaps(missing: int, column: str) -> None:
+    if missing:
+        raise DataError(
+            f"Column {column!r} is missing in {missing} rows, and the split looks at it.",
+            hint="Fill it in, or divide the rows otherwise: dataset.split.by.",
+        )
 
 
 def divide(request: Request, columns: Columns, test: float, labels: list[str] | None) -> Split:
@@ -44,11 +66,7 @@ def divide(request: Request, columns: Columns, test: float, labels: list[str] | 
         chosen = labels if spec.stratify is not False else None
         return split_rows(count_rows(columns), spec.validation, test, spec.seed, chosen)
     values = columns[spec.column]
-    if missing := find_missing(values):
-        raise DataError(
-            f"Column {spec.column!r} is missing in {len(missing)} rows, and the split looks at it.",
-            hint="Fill it in, or divide the rows otherwise: dataset.split.by.",
-        )
+    refuse_gaps(len(find_missing(values)), spec.column)
     if spec.by == "group":
         return split_by_group(to_labels(values), spec.validation, test, spec.seed)
     if spec.by == "time":

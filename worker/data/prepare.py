@@ -21,7 +21,7 @@ from worker.data.parts import split_columns
 from worker.data.rows import Rows, hold_rows
 from worker.data.split import Split
 from worker.data.table import Columns, count_rows, list_names, take_rows
-from worker.data.targets import ClassTarget
+from worker.data.targets import ClassTarget, Target
 from worker.engine.errors import DataError, UserError
 from worker.engine.request import Request
 from worker.engine.warnings import Warnings
@@ -83,10 +83,14 @@ def fit(request: Request, loaded: Loaded, train: Columns, warnings: Warnings) ->
         if name not in targets
         for each in fit_column(request, name, kind, train[name])
     ]
+    return join(inputs, fit_target(request, loaded.columns, train, warnings), warnings)
+
+
+def join(inputs: list[Input], target: Target, warnings: Warnings) -> Features:
     constant = [each.name for each in inputs if isinstance(each, NumberInput) and each.std == 0]
     if constant:
         warnings.add(f"Constant in the training rows, so set to 0: {list_names(constant)}.")
-    features = Features(inputs, fit_target(request, loaded.columns, train, warnings))
+    features = Features(inputs, target)
     refuse_width(features)
     return features
 
@@ -133,13 +137,17 @@ def choose_image(name: str, spec: ImageSpec | None) -> ImageInput:
 def encode(name: str, features: Features, columns: Columns, warnings: Warnings) -> Part:
     refuse_too_large(features, count_rows(columns))
     inputs, unknown = features.encode(columns)
+    refuse_overflow(features, inputs)
+    warn_of_unknown(name, unknown, len(inputs), warnings)
+    return Part(hold_rows(inputs), read_targets(features.target, name, columns, warnings))
+
+
+def warn_of_unknown(name: str, unknown: dict[str, int], rows: int, warnings: Warnings) -> None:
     for column, count in unknown.items():
         warnings.add(
-            f"Column {column!r}: {count} of {len(inputs)} {name} rows hold a category that the "
+            f"Column {column!r}: {count} of {rows} {name} rows hold a category that the "
             "training rows do not; it was ignored."
         )
-    refuse_overflow(features, inputs)
-    return Part(hold_rows(inputs), read_targets(features.target, name, columns, warnings))
 
 
 def refuse_too_large(features: Features, rows: int) -> None:

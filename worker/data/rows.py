@@ -1,7 +1,10 @@
-"""Rows ready for a model, of which any may be taken at any time: a tensor, or a sparse matrix."""
+"""Rows ready for a model, of which any may be taken at any time: a tensor, a sparse matrix, or
+rows in a mapped file."""
 
 import torch
 from torch import Tensor
+
+from worker.data.mapped import MappedRows
 
 
 class SparseRows:
@@ -50,18 +53,19 @@ def build(starts: Tensor, columns: Tensor, cells: Tensor, width: int) -> Tensor:
     return torch.sparse_csr_tensor(starts, columns, cells, size, check_invariants=False)
 
 
-Rows = Tensor | SparseRows
+HeldRows = Tensor | SparseRows
+Rows = HeldRows | MappedRows
 
 
-def hold_rows(inputs: Tensor) -> Rows:
+def hold_rows(inputs: Tensor) -> HeldRows:
     return SparseRows(inputs) if inputs.layout == torch.sparse_csr else inputs
 
 
-def measure_row(rows: Rows) -> int:
+def measure_row(rows: HeldRows) -> int:
     """Bytes of one row."""
-    return rows.row_bytes if isinstance(rows, SparseRows) else rows[0].nbytes
+    return rows[0].nbytes if isinstance(rows, Tensor) else rows.row_bytes
 
 
 def count_numbers(rows: Rows) -> int:
     """What a model holds of one row at once, in numbers."""
-    return rows.row_bytes // 4 if isinstance(rows, SparseRows) else rows[:1].numel()
+    return rows[:1].numel() if isinstance(rows, Tensor) else rows.row_bytes // 4

@@ -41,8 +41,16 @@ def count_share(rows: int, share: float) -> int:
 
 
 def _take(queues: list[list[int]], wanted: int) -> list[int]:
-    """Take `wanted` rows off the queues. No queue is emptied while another one has more to give."""
-    sizes = [len(queue) for queue in queues]
+    """Take `wanted` rows off the queues."""
+    taken = []
+    for queue, count in zip(queues, share_out(wanted, list(map(len, queues))), strict=True):
+        taken += queue[:count]
+        del queue[:count]
+    return taken
+
+
+def share_out(wanted: int, sizes: list[int]) -> list[int]:
+    """How many rows to take of each class: none is emptied while another has more to give."""
     counts = apportion(wanted, sizes)
     spare = sum(max(0, count - (size - 1)) for count, size in zip(counts, sizes, strict=True))
     counts = [min(count, max(0, size - 1)) for count, size in zip(counts, sizes, strict=True)]
@@ -53,11 +61,7 @@ def _take(queues: list[list[int]], wanted: int) -> list[int]:
             break
         counts[roomiest] += 1
         spare -= 1
-    taken = []
-    for queue, count in zip(queues, counts, strict=True):
-        taken += queue[:count]
-        del queue[:count]
-    return taken
+    return counts
 
 
 def apportion(seats: int, sizes: list[int]) -> list[int]:

@@ -36,7 +36,7 @@ def read_columns(path: Path, kinds: dict[str, ColumnKind], threads: int) -> Colu
             table = table.select(*map(duckdb.ColumnExpression, plain))
         arrays = table.fetchnumpy() if plain else {}
     return {
-        name: blocks[name] if name in blocks else _to_raw(name, kind, arrays.pop(name))
+        name: blocks[name] if name in blocks else to_raw(name, kind, arrays.pop(name))
         for name, kind in kinds.items()
     }
 
@@ -80,14 +80,15 @@ def list_names(names: Sequence[str], link: str = ", ") -> str:
     return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown
 
 
-def _to_raw(name: str, kind: ColumnKind, array: Any) -> RawColumn:
+def to_raw(name: str, kind: ColumnKind, array: Any, before: int = 0) -> RawColumn:
+    """Cells as DuckDB gives them, with `before` rows of the file before them, to a raw column."""
     if kind == "number" and array.dtype.kind in "fiu":
-        return _refuse_infinite(name, np.ma.filled(array.astype(np.float64), np.nan))
+        return _refuse_infinite(name, np.ma.filled(array.astype(np.float64), np.nan), before)
     cells = [None if cell is np.ma.masked else cell for cell in array.tolist()]
     if kind != "number":
         return [cell if isinstance(cell, str) else to_text(cell) for cell in cells]
     try:
-        numbers = [to_number(cell, name, row) for row, cell in enumerate(cells, start=1)]
+        numbers = [to_number(cell, name, row) for row, cell in enumerate(cells, start=before + 1)]
     except CellError as error:
         raise DataError(
             f"Column {name!r}, row {error.row}: {error.problem}.",
@@ -96,11 +97,12 @@ def _to_raw(name: str, kind: ColumnKind, array: Any) -> RawColumn:
     return torch.tensor(numbers, dtype=torch.float64)
 
 
-def _refuse_infinite(name: str, values: Any) -> torch.Tensor:
+def _refuse_infinite(name: str, values: Any, before: int) -> torch.Tensor:
     bad = np.flatnonzero(np.isinf(values))
     if len(bad):
         raise DataError(
-            f"Column {name!r}, row {bad[0] + 1}: is infinite.", hint="Correct or empty the cell."
+            f"Column {name!r}, row {before + bad[0] + 1}: is infinite.",
+            hint="Correct or empty the cell.",
         )
     return torch.from_numpy(values)
 

@@ -161,17 +161,21 @@ class TokensInput:
         return [to_text(cell) for cell in cells]
 
     def encode(self, values: RawColumn) -> Tensor:
-        """(N, T) token numbers. An empty text is one unknown token."""
-        split = choose_tokenizer(self.tokenizer, self.vocabulary, self.merges)
-        numbers = {token: number for number, token in enumerate(self.vocabulary, start=2)}
-        rows = [
-            [numbers.get(token, UNKNOWN) for token in split(text)[: self.max_length]] or [UNKNOWN]
-            for text in clean(values, self.lowercase)
-        ]
+        """(N, T) token numbers."""
+        rows = self.number(values)
         encoded = torch.full((len(rows), max(map(len, rows), default=1)), PADDING)
         for place, row in enumerate(rows):
             encoded[place, : len(row)] = torch.tensor(row)
         return encoded
+
+    def number(self, values: RawColumn) -> list[list[int]]:
+        """The token numbers of each row. An empty text is one unknown token."""
+        split = choose_tokenizer(self.tokenizer, self.vocabulary, self.merges)
+        numbers = {token: number for number, token in enumerate(self.vocabulary, start=2)}
+        return [
+            [numbers.get(token, UNKNOWN) for token in split(text)[: self.max_length]] or [UNKNOWN]
+            for text in clean(values, self.lowercase)
+        ]
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -10,6 +10,8 @@ from torch.optim import Optimizer
 from app.specs.training import MetricName, TrainingSpec
 from worker import registry
 from worker.data.batches import Batches
+from worker.data.blocks import BlockBatches
+from worker.data.mapped import MappedRows
 from worker.data.prepare import Part, Prepared
 from worker.data.targets import ClassTarget, LabelsTarget, NumberTarget, Target
 from worker.engine.augmenter import build_augmenter
@@ -112,12 +114,7 @@ def build_trainer(
 ) -> Trainer:
     spec, training = request.spec, request.spec.training
     reporter, device = warnings.reporter, data.train.inputs.device
-    targets = data.train.targets
-    if isinstance(data.features.target, NumberTarget):
-        targets = data.features.target.encode(targets)
-    shaped = loss.shape_targets(targets)
-    rows = training.batch_size * training.accumulate
-    batches = Batches(data.train.inputs, shaped, rows, training.seed)
+    batches = build_batches(training, data, loss)
     steps = training.epochs * batches.per_epoch
     schedule = registry.build_schedule(training.schedule, steps, batches.per_epoch)
     every = training.log_every or max(1, steps // POINTS)
@@ -152,6 +149,19 @@ def build_model(request: Request, data: Prepared, outputs: int) -> nn.Module:
         threads = choose_threads(model, request.spec.training.batch_size, threads)
     torch.set_num_threads(threads)
     return model.to(data.train.inputs.device)
+
+
+def build_batches(training: TrainingSpec, data: Prepared, loss: Loss) -> Batches | BlockBatches:
+    target, part = data.features.target, data.train
+
+    def shape(targets: Tensor) -> Tensor:
+        encoded = target.encode(targets) if isinstance(target, NumberTarget) else targets
+        return loss.shape_targets(encoded)
+
+    rows = training.batch_size * training.accumulate
+    if isinstance(part.inputs, MappedRows):
+        return BlockBatches(part.inputs, part.targets, rows, training.seed, shape)
+    return Batches(part.inputs, shape(part.targets), rows, training.seed)
 
 
 def build_optimizer(training: TrainingSpec, model: nn.Module) -> Optimizer:

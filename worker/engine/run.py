@@ -4,7 +4,8 @@ from pathlib import Path
 
 from torch import nn
 
-from worker.data.prepare import Prepared, prepare
+from worker.data.prepare import Prepared
+from worker.data.stream import prepare_rows
 from worker.engine.build import (
     build_loss,
     build_model,
@@ -42,7 +43,7 @@ def run_model(request: Request, reporter: Reporter) -> tuple[Result, Place]:
     device = choose_device(request.spec.resources.device)
     reporter.phase("preparing")
     warnings = Warnings(reporter)
-    data = move(prepare(request, warnings), device)
+    data = move(prepare_rows(request, warnings), device)
     loss = build_loss(request, data)
     outputs = count_outputs(loss, data.features.target)
     model = build_model(request, data, outputs)

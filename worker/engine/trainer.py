@@ -16,6 +16,7 @@ from app import faults
 from app.specs import JobSpec
 from worker.augment import Mixed, Targets, split_targets
 from worker.data.batches import Batches
+from worker.data.blocks import BlockBatches
 from worker.data.rows import hold_rows
 from worker.engine.augmenter import Augmenter
 from worker.engine.average import Average
@@ -43,7 +44,7 @@ class Trainer:
     loss: Loss
     optimizer: Optimizer
     schedule: Schedule
-    batches: Batches
+    batches: Batches | BlockBatches
     validation: Scorer | None
     log: TrainLog
     writer: CheckpointWriter

@@ -70,7 +70,7 @@ def test_an_accumulated_step_augments_as_one_of_all_rows_does(ask: Ask, loss: st
 
 def make_trainer(request: Request) -> Any:
     warnings = Warnings(Recorder())
-    data = engine.prepare(request, warnings)
+    data = engine.prepare_rows(request, warnings)
     loss = build_loss(request, data)
     torch.manual_seed(0)
     outputs = loss.outputs(len(data.classes))

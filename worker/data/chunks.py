@@ -1,0 +1,81 @@
+"""Reads a table a few rows at a time, in order, so that it need not fit memory."""
+
+# ruff: noqa: S608 - names and paths are quoted
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+from duckdb import DuckDBPyConnection
+
+from app.specs.data import ColumnKind
+from worker.data.table import Columns, refuse_absent, to_raw
+
+CHUNK_CELLS = 2_000_000  # read at once
+CHUNK_TEXTS = 20_000
+MEMORY_LIMIT = "512MB"  # of DuckDB, for the row groups it is reading
+
+
+def count_table_rows(path: Path) -> int:
+    with connect(1) as connection:
+        return int(connection.execute(f"SELECT count(*) FROM {quote(path)}").fetchall()[0][0])
+
+
+def read_chunks(
+    path: Path, kinds: dict[str, ColumnKind], threads: int
+) -> Iterator[tuple[int, Columns]]:
+    """The number of the first row, from 0, and some rows from there on, column by column.
+
+    Raises DataError as `read_columns` does.
+    """
+    with connect(threads) as connection:
+        refuse_absent(kinds, connection.read_parquet(str(path)).columns)
+        names = ", ".join(quote(name, '"') for name in kinds)
+        most = CHUNK_CELLS // len(kinds)
+        if "text" in kinds.values():
+            most = min(most, CHUNK_TEXTS)
+        for first, last in plan_chunks(list_row_groups(connection, path), max(1, most)):
+            query = (
+                f"SELECT {names} FROM read_parquet({quote(path)}, file_row_number=true)"
+                f" WHERE file_row_number >= {first} AND file_row_number < {last}"
+            )
+            arrays = connection.execute(query).fetchnumpy()
+            yield (
+                first,
+                {name: to_raw(name, kind, arrays.pop(name), first) for name, kind in kinds.items()},
+            )
+
+
+def connect(threads: int) -> DuckDBPyConnection:
+    return duckdb.connect(
+        ":memory:",
+        config={
+            "threads": threads,
+            "memory_limit": MEMORY_LIMIT,
+            "enable_external_file_cache": False,
+        },
+    )
+
+
+def quote(text: str | Path, mark: str = "'") -> str:
+    return mark + str(text).replace(mark, 2 * mark) + mark
+
+
+def list_row_groups(connection: DuckDBPyConnection, path: Path) -> list[int]:
+    """Rows of each."""
+    query = (
+        "SELECT any_value(row_group_num_rows)"
+        f" FROM parquet_metadata({quote(path)}) GROUP BY row_group_id ORDER BY row_group_id"
+    )
+    return [rows for (rows,) in connection.execute(query).fetchall()]
+
+
+def plan_chunks(groups: list[int], most: int) -> Iterator[tuple[int, int]]:
+    """No chunk reaches over two row groups: each would be read twice."""
+    first = 0
+    for rows in groups:
+        pieces = -(-rows // most)
+        cuts = [first + rows * piece // pieces for piece in range(pieces + 1)] if rows else []
+        yield from pairwise(cuts)
+        first += rows
