@@ -1,7 +1,6 @@
 """Rows on their way into files: encoded a chunk at a time, mapped once all are there."""
 
 from collections import Counter
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from worker.data.features import Features
 from worker.data.fit_targets import warn_of_strangers
+from worker.data.letters import number_rows
 from worker.data.mapped import Array, Mapped, MappedTable, MappedTokens, Spool
 from worker.data.parts import to_labels
 from worker.data.prepare import Part, refuse_overflow, warn_of_unknown
@@ -44,12 +44,12 @@ class TokensSpool:
         self._total, self._longest = 0, 1
 
     def add(self, columns: Columns) -> None:
-        rows = self.tokens.number(columns[self.tokens.name])
-        ends = self._total + np.cumsum([len(row) for row in rows])
-        self._numbers.append(np.fromiter(chain.from_iterable(rows), np.int32))
+        numbers, lengths = number_rows(self.tokens, columns[self.tokens.name])
+        ends = self._total + np.cumsum(lengths)
+        self._numbers.append(numbers)
         self._starts.append(ends)
         self._total = int(ends[-1])
-        self._longest = max(self._longest, *map(len, rows))
+        self._longest = max(self._longest, int(lengths.max()))
 
     def map(self, aside: Mapped) -> MappedTokens:
         return MappedTokens(self._numbers.map(), self._starts.map(), self._longest, aside)

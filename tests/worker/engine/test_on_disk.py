@@ -178,7 +178,7 @@ def test_a_test_dataset_and_missing_targets_are_those_of_memory(ask: Ask) -> Non
 @pytest.mark.parametrize("tokenizer", ["word", "character", "byte", "bpe", "wordpiece"])
 def test_tokens_are_those_of_memory(ask: Ask, tokenizer: str) -> None:
     rows = make_text_rows(70)
-    rows["text"][5] = None
+    rows["text"][5:8] = [None, "Über 日本 \U0001f600", ""]
     text = {"type": "tokens", "columns": ["text"], "tokenizer": tokenizer, "max_length": 9}
     model = {"type": "cnn"}
     held, on_disk = ask_both(ask, rows, model=model, dataset={"text": text, "inputs": ["text"]})
