@@ -32,7 +32,7 @@ from worker.data.assign import (
 from worker.data.cells import RawColumn
 from worker.data.chunks import count_table_rows, read_chunks
 from worker.data.divide import to_seconds
-from worker.data.load import choose_split_column, refuse_missing, warn_of_dropped
+from worker.data.load import choose_dividing_columns, refuse_missing, warn_of_dropped
 from worker.data.moments import Moments
 from worker.data.parts import choose_test_share, refuse_few_rows, refuse_gaps, refuse_one_class
 from worker.data.table import refuse_absent
@@ -122,7 +122,7 @@ def assign(request: Request, classes: Cells | None, present: Present) -> PartOf:
         if classes is None or spec.stratify is False:
             classes = np.zeros(int(present.sum()), np.int32)
         return assign_at_random(classes, *shares, spec.seed)
-    ((name, kind),) = choose_split_column(request).items()
+    name, kind = spec.column, choose_dividing_columns(request)[spec.column]
     cells, numbers = read_cells(request.dataset.path, name, kind, coded=spec.by != "time")
     cells = cells[present]
     refuse_gaps(int(find_missing(cells).sum()), name)
