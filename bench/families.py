@@ -145,7 +145,7 @@ def main() -> None:
             _, evaluation = run(client, figure, options.data)
             score, baseline = (evaluation[part]["accuracy"] for part in ("test", "baseline"))
             missed |= score < figure.needed
-            cells = f"{score:.4f} | {figure.needed:.3f} | {figure.source} | {baseline:.3f}"
+            cells = f"{score:.4f} | {figure.needed:.4f} | {figure.source} | {baseline:.3f}"
             print(f"| {figure.name} | {cells} |", flush=True)
     sys.exit(missed)
 
