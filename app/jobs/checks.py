@@ -17,6 +17,7 @@ from app.jobs.folds import check_fold_column, fill_folds
 from app.jobs.hold import choose_hold, find_reason
 from app.jobs.images import refuse_missing_images
 from app.jobs.inputs import absent, find_inputs
+from app.jobs.sequences import check_test_sequences
 from app.jobs.sizes import Rows, Size, count_outputs, count_rows, measure_row, refuse_oversize
 from app.jobs.splits import check_split
 from app.jobs.targets import check_targets, check_tested, find_targets
@@ -97,14 +98,21 @@ def check_test_table(
             found.refuse(
                 loc, f"column {name!r} holds {column.kind} in the test dataset, not {wanted.kind}"
             )
-        elif column.kind == "image":
-            refuse_missing_images(found, loc, column)
+        else:
+            check_test_whole(found, wanted, column)
     if spec.dataset.split.test:
         found.refuse(
             ["dataset", "split", "test"], "test_id is the test data; set split.test to 0 or drop it"
         )
     if spec.dataset.test_id == spec.dataset.id:
         found.warn(loc, "the test data is the training data: the figures will flatter")
+
+
+def check_test_whole(found: Findings, wanted: Column, column: Column) -> None:
+    if column.kind == "image":
+        refuse_missing_images(found, ["dataset", "test_id"], column)
+    elif column.kind == "sequence":
+        check_test_sequences(found, wanted, column)
 
 
 def _alike(wanted: Column, column: Column, rows: int) -> bool:

@@ -35,7 +35,13 @@ def fill(found: Findings, spec: JobSpec, targets: Targets, inputs: Inputs) -> Jo
     stratify = split.by == "random" and choose_stratify(found, split.stratify, targets, parts)
     split = split.model_copy(update={"stratify": stratify})
     dataset = spec.dataset.model_copy(
-        update={"inputs": inputs.names, "split": split, "text": inputs.text, "image": inputs.image}
+        update={
+            "inputs": inputs.names,
+            "split": split,
+            "text": inputs.text,
+            "image": inputs.image,
+            "sequence": inputs.sequence,
+        }
     )
     model = spec.model.model_copy(update=fill_model(spec, task, inputs))
     return spec.model_copy(

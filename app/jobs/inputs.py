@@ -7,11 +7,14 @@ from math import prod
 
 from app.jobs.findings import Findings, Loc
 from app.jobs.images import choose_image, refuse_missing_images, warn_of_lost_pooling
+from app.jobs.sequences import get_facts, refuse_missing_sequences
 from app.jobs.sizes import FLOAT_BYTES, LONG_BYTES, count_width
 from app.specs import JobSpec
 from app.specs.columns import Column
+from app.specs.data import ColumnKind
 from app.specs.image import ImageSpec
 from app.specs.models import CNNSpec, Shape, Taken
+from app.specs.sequence import SequenceSpec
 from app.specs.text import TermsSpec, TextSpec, TokensSpec
 
 MAX_WIDTH = 100_000  # numbers per row, once categories are encoded
@@ -19,6 +22,8 @@ TERMS_PER_ROW = 200  # of a text as counts of terms; nobody has counted yet
 UNUSABLE = ("text", "time", "image", "sequence")
 LOC: Loc = ["dataset", "inputs"]
 TERMS_HINT = 'or set dataset.text to {"type": "tf_idf"}'
+READ_AS: dict[ColumnKind, Taken] = {"text": "tokens", "category": "tokens", "sequence": "sequence"}
+ALONE: tuple[Taken, ...] = ("image", "sequence")  # columns beside which nothing is read
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Inputs:
     takes: Taken
     text: TextSpec | None = None
     image: ImageSpec | None = None
+    sequence: SequenceSpec | None = None
 
     @property
     def names(self) -> list[str]:
@@ -43,6 +49,8 @@ class Inputs:
     def shape(self) -> Shape:
         if self.image is not None:
             return self.image.shape
+        if self.sequence is not None:
+            return (get_facts(self.columns[0]).width,)
         if isinstance(self.text, TokensSpec):
             return (258 if self.text.tokenizer == "byte" else self.text.vocabulary,)
         terms = len(list_text_columns(self.text)) * count_terms(self.text)
@@ -50,9 +58,13 @@ class Inputs:
 
     @property
     def row_bytes(self) -> int:
-        """As a row is held in memory."""
+        """As a row is held in memory, at most."""
         if self.image is not None:
             return prod(self.image.shape)
+        if self.sequence is not None:
+            facts = get_facts(self.columns[0])
+            most = self.sequence.max_length or facts.steps_max
+            return FLOAT_BYTES * facts.width * min(most, facts.steps_max)
         if isinstance(self.text, TokensSpec):
             return LONG_BYTES * self.text.max_length
         kinds = len(self.text.split_analyzers()) if self.text else 0
@@ -96,9 +108,9 @@ def find_inputs(found: Findings, spec: JobSpec, columns: dict[str, Column], rows
     chosen = [columns[name] for name in names if name in columns]
     explicit = listed is not None
     if not explicit:
-        chosen = prefer_image(found, spec, chosen)
+        chosen = prefer_whole(found, spec, chosen)
     refuse_empty(found, chosen, rows, explicit=explicit)
-    if wants_image(spec) and any(column.kind == "image" for column in chosen):
+    if wants(spec, "image") and any(column.kind == "image" for column in chosen):
         return find_image(found, spec, chosen)
     if spec.dataset.image is not None:
         found.refuse(["dataset", "image"], "this model reads no pictures here: leave it out")
@@ -128,6 +140,8 @@ def find_table(found: Findings, spec: JobSpec, columns: list[Column], *, explici
     if odd:
         kinds = " and ".join(sorted({c.kind for c in odd}))
         remedy = find_remedy(explicit=explicit)
+        if "sequence" in kinds:
+            remedy = f"{remedy}, or read one of them with rnn or cnn"
         if text is None and "text" in kinds:
             remedy = f"{remedy}, {TERMS_HINT}"
         if "image" in kinds:
@@ -135,6 +149,8 @@ def find_table(found: Findings, spec: JobSpec, columns: list[Column], *, explici
         shown = quote([c.name for c in odd])
         found.refuse(LOC, f"cannot train on {kinds} columns: {shown}; {remedy}")
     refuse_wide(found, inputs.plain)
+    if spec.dataset.sequence is not None:
+        found.refuse(["dataset", "sequence"], "no input is read as a sequence here: leave it out")
     constant = [c.name for c in columns if c.distinct == 1]
     if constant:
         found.warn(LOC, f"{quote(constant)} never change: they teach nothing")
@@ -173,48 +189,83 @@ def refuse_wide(found: Findings, columns: Sequence[Column]) -> None:
 
 
 def find_whole(found: Findings, spec: JobSpec, columns: list[Column]) -> Inputs:
-    family, text = spec.model.type, spec.dataset.text or TokensSpec()
-    over = getattr(spec.model, "over", "auto")
-    if over == "image":
+    family = spec.model.type
+    if getattr(spec.model, "over", "auto") == "image":
         found.refuse(LOC, "no input column holds pictures: choose one, or set model.over to auto")
         found.stop()
-    if over not in ("auto", "tokens"):
-        found.refuse(["model", "over"], f"no dataset holds what {over} needs yet: use tokens")
     if len(columns) != 1:
         found.refuse(
             LOC, f"{family} reads one column, and here are {len(columns)}: list it in `inputs`"
         )
         found.stop()
     (column,) = columns
-    if column.kind not in ("text", "category"):
+    taken = READ_AS.get(column.kind, "table")
+    if taken == "table":
         image = column.kind == "image"
         fitting = "cnn or mlp for pictures" if image else "linear, logistic or mlp for tables"
         found.refuse(
-            LOC, f"{family} reads text, but {column.name!r} holds {column.kind}; use {fitting}"
+            LOC,
+            f"{family} reads text or sequences, but {column.name!r} holds {column.kind}; use "
+            f"{fitting}",
         )
+        found.stop()
+    check_reader(found, spec, column, taken)
+    if taken == "sequence":
+        return find_sequence(found, spec, column)
+    return find_tokens(found, spec, column)
+
+
+def check_reader(found: Findings, spec: JobSpec, column: Column, taken: Taken) -> None:
+    """The fields of the family, against what it reads."""
+    over = getattr(spec.model, "over", "auto")
+    if over not in ("auto", taken):
+        found.refuse(
+            ["model", "over"],
+            f"{column.name!r} holds {column.kind}, which is read as {taken}, not as {over}: use "
+            f"{taken} or auto",
+        )
+    if getattr(spec.model, "gather", "auto") == "flatten":
+        found.refuse(
+            ["model", "gather"],
+            "rows of different length cannot be laid out flat: use max or average",
+        )
+
+
+def find_tokens(found: Findings, spec: JobSpec, column: Column) -> Inputs:
+    family, text = spec.model.type, spec.dataset.text or TokensSpec()
     if not isinstance(text, TokensSpec):
         found.refuse(["dataset", "text", "type"], f"{family} reads tokens in order: use tokens")
     elif text.columns not in (None, [column.name]):
         found.refuse(["dataset", "text", "columns"], f"the one input is {column.name!r}")
-    return Inputs(columns, "tokens", text.model_copy(update={"columns": [column.name]}))
+    if spec.dataset.sequence is not None:
+        found.refuse(["dataset", "sequence"], f"{column.name!r} holds no sequences: leave it out")
+    return Inputs([column], "tokens", text.model_copy(update={"columns": [column.name]}))
 
 
-# ---------------------------------------------------------------- pictures
+# ---------------------------------------------------------------- pictures and sequences
 
 
-def wants_image(spec: JobSpec) -> bool:
-    over = getattr(spec.model, "over", "auto")
-    return "image" in spec.model.takes and over in ("auto", "image")
+def wants(spec: JobSpec, taken: Taken) -> bool:
+    return taken in spec.model.takes and getattr(spec.model, "over", "auto") in ("auto", taken)
 
 
-def prefer_image(found: Findings, spec: JobSpec, columns: list[Column]) -> list[Column]:
-    """Where nobody has said what to read: the pictures, without what is told about them."""
-    images = [column for column in columns if column.kind == "image"]
-    if not wants_image(spec) or len(images) != 1 or len(columns) == 1:
+def prefer_whole(found: Findings, spec: JobSpec, columns: list[Column]) -> list[Column]:
+    """Where nobody has said what to read: the pictures or the sequences, without what is told about
+    them."""
+    wholes = [
+        column
+        for column in columns
+        for taken in ALONE
+        if column.kind == taken and wants(spec, taken)
+    ]
+    if len(wholes) != 1 or len(columns) == 1:
         return columns
-    others = quote([column.name for column in columns if column.kind != "image"])
-    found.warn(LOC, f"{images[0].name!r} is read alone, without {others}: pictures stand alone")
-    return images
+    (whole,) = wholes
+    others = quote([column.name for column in columns if column is not whole])
+    found.warn(
+        LOC, f"{whole.name!r} is read alone, without {others}: {whole.kind} columns stand alone"
+    )
+    return wholes
 
 
 def find_image(found: Findings, spec: JobSpec, columns: list[Column]) -> Inputs:
@@ -232,3 +283,10 @@ def find_image(found: Findings, spec: JobSpec, columns: list[Column]) -> Inputs:
     if isinstance(spec.model, CNNSpec):
         warn_of_lost_pooling(found, spec.model, inputs.shape)
     return inputs
+
+
+def find_sequence(found: Findings, spec: JobSpec, column: Column) -> Inputs:
+    if spec.dataset.text is not None:
+        found.refuse(["dataset", "text"], f"{column.name!r} holds no text: leave it out")
+    refuse_missing_sequences(found, LOC, column)
+    return Inputs([column], "sequence", sequence=spec.dataset.sequence or SequenceSpec())

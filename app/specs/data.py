@@ -6,6 +6,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from app.specs.base import ColumnName, Fraction, Seed, Spec
 from app.specs.image import ImageSpec
+from app.specs.sequence import SequenceSpec
 from app.specs.text import TextSpec
 
 DatasetFormat = Literal["csv", "tsv", "jsonl", "parquet", "text", "npz", "idx", "images"]
@@ -98,6 +99,9 @@ class DatasetSpec(Spec):
     )
     image: ImageSpec | None = Field(
         default=None, description="Size and colour of pictures. Unset: as the pictures are."
+    )
+    sequence: SequenceSpec | None = Field(
+        default=None, description="Which steps of a sequence are read. Unset: all of them."
     )
 
     @property

@@ -12,6 +12,7 @@ import torch
 
 from app.specs import JobSpec
 from app.specs.columns import Column
+from app.specs.data import ColumnKind
 from worker.engine.reporter import Point, SavedCheckpoint, Stop
 from worker.engine.request import Request, Table
 
@@ -72,19 +73,31 @@ def stop_at(step: int, stop: Stop = Stop.PAUSE) -> Recorder:
     return Recorder(lambda recorder: stop if recorder.reads > step else None)
 
 
+def find_kind(cells: list[Any]) -> ColumnKind:
+    if all(cell is None or isinstance(cell, (int, float)) for cell in cells):
+        return "number"
+    if any(isinstance(cell, torch.Tensor) for cell in cells):
+        return "image"
+    return "sequence" if any(isinstance(cell, list) for cell in cells) else "category"
+
+
 def write_table(path: Path, rows: Rows) -> Table:
-    """Numbers become DOUBLE, tensors (C, H, W) pictures, all else VARCHAR, as at upload."""
+    """Numbers become DOUBLE, tensors (C, H, W) pictures, lists DOUBLE[][], all else VARCHAR, as at
+    upload."""
     columns = []
     with duckdb.connect() as connection:
         kinds = {}
         for name, cells in rows.items():
-            number = all(cell is None or isinstance(cell, (int, float)) for cell in cells)
-            image = any(isinstance(cell, torch.Tensor) for cell in cells)
-            kinds[name] = "image" if image else "number" if number else "category"
+            kinds[name] = find_kind(cells)
             columns.append(Column(name=name, kind=kinds[name]))
-            if image:
+            if kinds[name] == "image":
                 rows = rows | {name: write_pixels(path.with_name("pixels.bin"), cells)}
-        types = {"number": "DOUBLE", "category": "VARCHAR", "image": PICTURE}
+        types = {
+            "number": "DOUBLE",
+            "category": "VARCHAR",
+            "image": PICTURE,
+            "sequence": "DOUBLE[][]",
+        }
         layout = ", ".join(f'"{name}" {types[kind]}' for name, kind in kinds.items())
         connection.execute(f"CREATE TABLE t ({layout})")
         marks = ", ".join("?" for _ in rows)
@@ -164,6 +177,23 @@ def make_image_rows(
     return {"image": pictures, "a": [float(number % 7) for number in range(rows)], "y": labels}
 
 
+def make_sequence_rows(rows: int = 60, classify: bool = True, seed: int = 0) -> Rows:
+    """One to nine steps of two numbers on very different scales; the first rises, falls or stays,
+    and says the class; how much, and the last of the second, say the number."""
+    generator = torch.Generator().manual_seed(seed)
+    steps, targets = [], []
+    for number in range(rows):
+        length = 1 + number % 9
+        noise = torch.randn(length, 2, generator=generator, dtype=torch.float64)
+        slope = (1.0, -1.0, 0.0)[number % 3]
+        level = slope * (2 + torch.arange(length))
+        row = torch.stack([1e6 + 1e5 * (level + 0.1 * noise[:, 0]), 1e-3 * noise[:, 1]], 1)
+        steps.append(row.tolist())
+        value = 3 * slope + 1000 * row[-1, 1].item()
+        targets.append(f"c{number % 3}" if classify else value)
+    return {"steps": steps, "a": [float(number % 7) for number in range(rows)], "y": targets}
+
+
 READERS: dict[str, dict[str, Any]] = {  # families that read one column in order, small
     "cnn": {"channels": [8], "embedding": 8, "gather": "max", "norm": "batch", "dropout": 0.1},
     "rnn": {"hidden": 8, "embedding": 8, "layers": 2, "dropout": 0.1},
@@ -192,6 +222,7 @@ def make_spec(**parts: Any) -> JobSpec:
     elif (family := body["model"]["type"]) in READERS:
         small = {"task": "classification", "over": "tokens", **READERS[family]}
         body["model"] = small | body["model"]
+    if body["model"].get("over") == "tokens":
         text = {"type": "tokens", "columns": ["text"]}
         body["dataset"] = {"inputs": ["text"], "text": text} | body["dataset"]
     return JobSpec.model_validate(body)

@@ -4,10 +4,11 @@ Everything here is fitted on training rows alone and kept as JSON. This file tra
 downloaded bundle, so it needs nothing but torch and the standard library.
 
 A model takes one tensor. Of a table: the encoded columns side by side, (N, F), in compressed rows
-where one of them holds terms. Else it takes one column alone: tokens (N, T), pictures (N, C, H, W).
+where one of them holds terms. Else it takes one column alone: tokens (N, T), pictures (N, C, H, W),
+steps (N, T, D).
 
 A raw column is a float64 tensor with NaN for a missing cell (number), a list of str with None for a
-missing cell (category, boolean), or Images. Shapes: N rows, F encoded inputs, C classes.
+missing cell (category, boolean), Images or Sequences. Shapes: N rows, F encoded inputs, C classes.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from torch import Tensor
 from worker.data.cells import CellError, RawColumn
 from worker.data.columns import CategoryInput, NumberInput
 from worker.data.image import ImageInput
+from worker.data.sequence import SequenceInput
 from worker.data.targets import Target, read_target
 from worker.data.text import TermsInput, TokensInput, join_sparse
 
 ColumnInput = NumberInput | CategoryInput | TermsInput  # stands beside others in a table
-WholeInput = TokensInput | ImageInput  # all that a model sees
+WholeInput = TokensInput | ImageInput | SequenceInput  # all that a model sees
 Input = ColumnInput | WholeInput
 INPUTS: dict[str, type[Input]] = {
     "number": NumberInput,
@@ -35,6 +37,7 @@ INPUTS: dict[str, type[Input]] = {
     "tf_idf": TermsInput,
     "tokens": TokensInput,
     "image": ImageInput,
+    "sequence": SequenceInput,
 }
 
 

@@ -87,7 +87,7 @@ def choose_dividing_columns(request: Request) -> dict[str, ColumnKind]:
 
 def load_table(request: Request, kinds: dict[str, ColumnKind], warnings: Warnings) -> Columns:
     columns = read_columns(request.dataset.path, kinds, request.threads)
-    refuse_missing_images(columns, "dataset")
+    refuse_missing_blocks(columns, "dataset")
     return drop_missing_targets(request, columns, "dataset", warnings)
 
 
@@ -95,17 +95,19 @@ def load_test_table(request: Request, kinds: dict[str, ColumnKind], warnings: Wa
     assert request.test_dataset is not None
     refuse_absent(kinds, [column.name for column in request.test_dataset.columns])
     columns = read_columns(request.test_dataset.path, kinds, request.threads)
-    refuse_missing_images(columns, "test dataset")
+    refuse_missing_blocks(columns, "test dataset")
     return drop_missing_targets(request, columns, "test dataset", warnings)
 
 
-def refuse_missing_images(columns: Columns, dataset: str) -> None:
+def refuse_missing_blocks(columns: Columns, dataset: str) -> None:
+    """Nothing could stand in for a picture or a sequence."""
     for name, values in columns.items():
-        if isinstance(values, Images) and (missing := values.find_missing()):
+        if not isinstance(values, (torch.Tensor, list)) and (missing := values.find_missing()):
+            what = "picture" if isinstance(values, Images) else "sequence"
             raise DataError(
-                f"Column {name!r} of the {dataset} has no picture in {len(missing)} rows, first in "
+                f"Column {name!r} of the {dataset} has no {what} in {len(missing)} rows, first in "
                 f"row {missing[0] + 1}.",
-                hint="Leave these rows out, or bring their pictures.",
+                hint=f"Leave these rows out, or bring their {what}s.",
             )
 
 

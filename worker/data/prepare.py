@@ -8,6 +8,7 @@ from torch import Tensor
 
 from app.specs.data import ColumnKind
 from app.specs.image import ImageSpec
+from app.specs.sequence import SequenceSpec
 from app.specs.text import TokensSpec
 from worker.data.cells import RawColumn
 from worker.data.columns import NumberInput, fit_category, fit_number
@@ -19,6 +20,7 @@ from worker.data.image import ImageInput, Images
 from worker.data.load import Loaded, load
 from worker.data.parts import split_columns
 from worker.data.rows import Rows, hold_rows
+from worker.data.sequence import SequenceInput, Sequences, fit_sequence
 from worker.data.split import Split
 from worker.data.table import Columns, count_rows, list_names, take_rows
 from worker.data.targets import ClassTarget, Target
@@ -117,6 +119,9 @@ def fit_column(request: Request, name: str, kind: ColumnKind, values: RawColumn)
     data = request.spec.dataset
     if isinstance(values, Images):
         return [choose_image(name, data.image)]
+    if isinstance(values, Sequences):
+        asked = data.sequence or SequenceSpec()
+        return [fit_sequence(name, values, asked.max_length, asked.keep, data.scale)]
     if isinstance(values, Tensor):
         return [fit_number(name, values, data.impute, data.scale)]
     if data.text is not None and name in (data.text.columns or []):
@@ -136,10 +141,9 @@ def choose_image(name: str, spec: ImageSpec | None) -> ImageInput:
 
 def encode(name: str, features: Features, columns: Columns, warnings: Warnings) -> Part:
     refuse_too_large(features, count_rows(columns))
-    inputs, unknown = features.encode(columns)
-    refuse_overflow(features, inputs)
+    inputs, unknown = encode_inputs(features, columns)
     warn_of_unknown(name, unknown, len(inputs), warnings)
-    return Part(hold_rows(inputs), read_targets(features.target, name, columns, warnings))
+    return Part(inputs, read_targets(features.target, name, columns, warnings))
 
 
 def warn_of_unknown(name: str, unknown: dict[str, int], rows: int, warnings: Warnings) -> None:
@@ -148,6 +152,32 @@ def warn_of_unknown(name: str, unknown: dict[str, int], rows: int, warnings: War
             f"Column {column!r}: {count} of {rows} {name} rows hold a category that the "
             "training rows do not; it was ignored."
         )
+
+
+def encode_inputs(features: Features, columns: Columns) -> tuple[Rows, dict[str, int]]:
+    whole = features.whole
+    if isinstance(whole, SequenceInput):
+        return encode_sequences(whole, columns[whole.name]), {}
+    inputs, unknown = features.encode(columns)
+    refuse_overflow(features, inputs)
+    return hold_rows(inputs), unknown
+
+
+def encode_sequences(column: SequenceInput, values: RawColumn) -> Sequences:
+    assert isinstance(values, Sequences)
+    if len(values) and values.steps.shape[1] != column.shape[0]:
+        raise DataError(
+            f"Column {column.name!r} has steps of {values.steps.shape[1]} numbers here and of "
+            f"{column.shape[0]} in training.",
+            hint="Bring test rows whose steps are like those of the training rows.",
+        )
+    rows = column.scale(values)
+    if not rows.steps.isfinite().all():
+        raise DataError(
+            f"Column {column.name!r} holds numbers too large for 32 bits.",
+            hint='Rescale it, or set dataset.scale to "standard".',
+        )
+    return rows
 
 
 def refuse_too_large(features: Features, rows: int) -> None:

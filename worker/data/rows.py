@@ -1,10 +1,12 @@
 """Rows ready for a model, of which any may be taken at any time: a tensor, a sparse matrix, or
-rows in a mapped file."""
+sequences, which are filled up to the longest of a batch only when it is their turn, or rows in a
+mapped file."""
 
 import torch
 from torch import Tensor
 
 from worker.data.mapped import MappedRows
+from worker.data.sequence import Sequences
 
 
 class SparseRows:
@@ -53,7 +55,7 @@ def build(starts: Tensor, columns: Tensor, cells: Tensor, width: int) -> Tensor:
     return torch.sparse_csr_tensor(starts, columns, cells, size, check_invariants=False)
 
 
-HeldRows = Tensor | SparseRows
+HeldRows = Tensor | SparseRows | Sequences
 Rows = HeldRows | MappedRows
 
 

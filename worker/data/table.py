@@ -12,6 +12,7 @@ import torch
 from app.specs.data import ColumnKind
 from worker.data.cells import Block, CellError, RawColumn, to_number, to_text
 from worker.data.image import Images
+from worker.data.sequence import Sequences
 from worker.engine.errors import DataError
 
 Columns = dict[str, RawColumn]
@@ -61,8 +62,22 @@ def map_pixels(path: Path) -> torch.Tensor:
     return torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
 
 
+def read_sequences(table: duckdb.DuckDBPyRelation, name: str, _path: Path) -> Sequences:
+    """All steps one after another; DuckDB keeps the order of the rows."""
+    call, cell = duckdb.FunctionExpression, duckdb.ColumnExpression(name)
+    counts = table.select(call("len", cell).alias("n")).fetchnumpy()["n"]
+    flat = table.select(call("unnest", call("flatten", cell)).alias("v")).fetchnumpy()["v"]
+    lengths = torch.from_numpy(np.ma.filled(counts.astype(np.int64), 0))
+    numbers = torch.from_numpy(flat.astype(np.float64))
+    width = len(numbers) // max(1, int(lengths.sum()))
+    return Sequences(numbers.view(-1, max(1, width)), lengths.cumsum(0) - lengths, lengths)
+
+
 # How columns are read whose cells are more than one number or text.
-BLOCKS: dict[str, Callable[[duckdb.DuckDBPyRelation, str, Path], Block]] = {"image": read_images}
+BLOCKS: dict[str, Callable[[duckdb.DuckDBPyRelation, str, Path], Block]] = {
+    "image": read_images,
+    "sequence": read_sequences,
+}
 
 
 def refuse_absent(names: Iterable[str], present: list[str]) -> None:

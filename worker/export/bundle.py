@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from worker import registry
-from worker.data import cells, columns, features, image, pictures, targets, text
+from worker.data import cells, columns, features, image, pictures, sequence, targets, text
 from worker.data.features import Features, Input
 from worker.data.image import ImageInput
 from worker.data.targets import NumberTarget
@@ -19,7 +19,7 @@ from worker.engine.request import Request
 from worker.export import predictor
 
 # In an order in which they can be read.
-CARRIED = (cells, text, pictures, image, columns, targets, features)
+CARRIED = (cells, text, pictures, image, columns, sequence, targets, features)
 NAMED = 8  # columns in the text of the README
 SHOWN_INPUTS = 100  # in its example
 README = """# {name}
@@ -36,7 +36,12 @@ print(predictor.predict(rows))
 The same from a shell: `python predict.py {files}`. {cells}
 `features.json` is the preprocessing, fitted on the training rows; `config.json` the whole recipe.
 """
-CELLS = {"pillow": "", "files": "rows.csv", "cells": 'A missing value is None, "" or NA.'}
+CELLS = {
+    "pillow": "",
+    "files": "rows.csv",
+    "cells": 'A missing value is None, "" or NA.\n'
+    "JSON objects, one per line, do as well: `rows.jsonl`.",
+}
 IMAGES = {
     "pillow": ", and Pillow for files",
     "files": "picture.png",

@@ -2,7 +2,8 @@
 
 python predict.py rows.csv
 
-Where the model reads pictures: python predict.py picture.png another.jpg; this needs Pillow too.
+A file of JSON objects, one per line, does as well. Where the model reads pictures:
+python predict.py picture.png another.jpg; this needs Pillow too.
 """
 # Made of files of the service: the features, the model family, and this one, whose imports
 # from them fall away (see worker/export/bundle.py). That of the family stands for any family.
@@ -26,7 +27,7 @@ from worker.data.targets import NumberTarget
 from worker.models.linear import build
 
 IMAGES_AT_ONCE = 64
-USAGE = "usage: python predict.py rows.csv, or python predict.py picture.png ..."
+USAGE = "usage: python predict.py rows.csv (or rows.jsonl, or picture.png ...)"
 
 
 class Predictor:
@@ -73,17 +74,23 @@ def load(folder: str | Path = ".") -> Predictor:
 
 
 def read_arguments(paths: list[str], features: Features) -> list[dict[str, Any]]:
-    """The rows of a CSV file, or picture files for a model that reads pictures."""
+    """The rows of a file, or picture files for a model that reads pictures."""
     whole = features.whole
-    if isinstance(whole, ImageInput) and not paths[0].lower().endswith(".csv"):
+    if isinstance(whole, ImageInput) and not paths[0].lower().endswith((".csv", ".jsonl")):
         return [{whole.name: path} for path in paths]
     if len(paths) != 1:
         sys.exit(USAGE)
-    with open(paths[0], newline="", encoding="utf-8-sig") as file:
+    return read_file(paths[0])
+
+
+def read_file(path: str) -> list[dict[str, Any]]:
+    """Rows of a CSV file, or objects one per line."""
+    with open(path, newline="", encoding="utf-8-sig") as file:
         header = file.readline()
         file.seek(0)
-        delimiter = max(",;\t|", key=header.count)
-        return list(csv.DictReader(file, delimiter=delimiter))
+        if header.lstrip().startswith("{"):
+            return [json.loads(line) for line in file if line.strip()]
+        return list(csv.DictReader(file, delimiter=max(",;\t|", key=header.count)))
 
 
 def main() -> None:

@@ -49,7 +49,7 @@ class Block(nn.Module):
         """(B, C, *L) -> the same with other channels and, where pooled, half the places."""
         made = [branch(x) for branch in self.branches]
         y = torch.cat(made, 1) if len(made) > 1 else made[0]
-        y = self.activation(self.norm(y))
+        y = self.activation(self.normalise(y, present))
         if self.around is not None:
             y = y + self.around(x)
         if present is not None:
@@ -57,6 +57,19 @@ class Block(nn.Module):
         if self.pool != "none" and min(y.shape[2:]) > 1:
             y, present = halve(y, present, self.pool)
         return self.dropout(y), present
+
+    def normalise(self, y: Tensor, present: Tensor | None) -> Tensor:
+        """Of rows that are filled up, the means are those of the places that are there."""
+        if present is None or not self.training or isinstance(self.norm, nn.Identity):
+            normed: Tensor = self.norm(y)
+            return normed
+        there = present[:, 0] > 0  # (B, L)
+        places = y.transpose(1, 2)[there]  # (P, C)
+        if len(places) > 1:
+            places = self.norm(places)  # one place alone has no deviation
+        filled = places.new_zeros(*there.shape, places.shape[1])
+        filled[there] = places
+        return filled.transpose(1, 2)
 
 
 def halve(x: Tensor, present: Tensor | None, pool: str) -> tuple[Tensor, Tensor | None]:

@@ -6,7 +6,7 @@ from app.datasets.tables import Dataset
 from app.errors import FieldError, ResourceLimit, ValidationError
 from app.jobs.checks import Plan, resolve
 from app.specs import JobSpec
-from app.specs.columns import Column
+from app.specs.columns import Column, SequenceFacts
 from app.specs.data import ColumnKind
 from tests.factories import category, flower_columns, job_body, number
 
@@ -218,12 +218,11 @@ def test_a_split_that_its_column_cannot_make_is_refused(column: Column, by: str,
     ("parts", "loc", "part"),
     [
         ({}, "dataset.inputs", "cannot train on"),
-        ({"model": {"type": "rnn"}, "dataset": {"inputs": ["k"]}}, "dataset.inputs", "but 'k'"),
         ({"dataset": {"inputs": ["length"], "target": "k"}}, "dataset.target", "no model"),
         ({"dataset": {"split": {"by": "group", "column": "k"}}}, "dataset.split.column", "belongs"),
     ],
 )
-def test_a_column_that_the_model_does_not_read_is_refused(
+def test_a_column_that_a_table_cannot_hold_is_refused(
     kind: ColumnKind, parts: dict[str, Any], loc: str, part: str
 ) -> None:
     column = Column(name="k", kind=kind, distinct=150)
@@ -368,6 +367,12 @@ def test_a_family_that_reads_in_order_gets_tokens(family: str) -> None:
 @pytest.mark.parametrize(
     ("columns", "parts", "where", "part"),
     [
+        (
+            (Column(name="k", kind="image", distinct=150),),
+            {"model": {"type": "rnn"}},
+            "dataset.inputs",
+            "use cnn or mlp for pictures",
+        ),
         ((number("length"), NOTE), {"model": {"type": "rnn"}}, "dataset.inputs", "one column"),
         ((number("length"),), {"model": {"type": "rnn"}}, "dataset.inputs", "holds number"),
         (
@@ -396,4 +401,112 @@ def test_wrong_pairings_are_refused_with_the_fix(
 ) -> None:
     loc, message = error_of(*columns, CLASSES, **parts)
     assert loc == where
+    assert part in message
+
+
+# ---------------------------------------------------------------- sequences
+
+
+def sequence(name: str = "steps", width: int = 3, most: int = 40, **facts: Any) -> Column:
+    measured = SequenceFacts(width=width, steps_min=5, steps_max=most)
+    return Column(name=name, kind="sequence", distinct=150, sequence=measured, **facts)
+
+
+@pytest.mark.parametrize("family", ["cnn", "rnn"])
+@pytest.mark.parametrize(
+    ("target", "task"), [(CLASSES, "classification"), (number("species"), "regression")]
+)
+def test_sequences_are_read_by_what_reads_in_order(family: str, target: Column, task: str) -> None:
+    planned = plan(sequence(), target, model={"type": family})
+    spec = planned.spec
+    assert spec.model.tasks() == (task,)
+    assert getattr(spec.model, "over", None) == "sequence"
+    assert spec.dataset.sequence is not None
+    assert resolve(spec, table(sequence(), target), None).spec == spec
+    ended = plan(
+        sequence(), target, model={"type": family}, dataset={"sequence": {"max_length": 10}}
+    )
+    assert planned.memory_bytes - ended.memory_bytes == 4 * 150 * 3 * 30
+
+
+def test_a_column_of_sequences_is_chosen_among_others_with_a_warning() -> None:
+    planned = plan(sequence(), number("a"), CLASSES, model={"type": "rnn"})
+    assert planned.spec.dataset.inputs == ["steps"]
+    assert "read alone, without 'a'" in planned.warnings[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "parts", "where", "part"),
+    [
+        (
+            (sequence(), number("a")),
+            {"model": {"type": "rnn"}, "dataset": {"inputs": ["steps", "a"]}},
+            "dataset.inputs",
+            "one column",
+        ),
+        ((sequence(), number("a")), {"model": MLP}, "dataset.inputs", "with rnn or cnn"),
+        (
+            (sequence(missing=2, first_missing_row=7),),
+            {"model": {"type": "cnn"}},
+            "dataset.inputs",
+            "first in row 7",
+        ),
+        (
+            (sequence(),),
+            {"model": {"type": "cnn", "over": "tokens"}},
+            "model.over",
+            "use sequence or auto",
+        ),
+        (
+            (sequence(),),
+            {"model": {"type": "cnn", "gather": "flatten"}},
+            "model.gather",
+            "use max or average",
+        ),
+        (
+            (sequence(),),
+            {"model": {"type": "rnn"}, "dataset": {"text": {"type": "tokens"}}},
+            "dataset.text",
+            "holds no text",
+        ),
+        (
+            (NOTE,),
+            {"model": {"type": "rnn"}, "dataset": {"sequence": {"max_length": 3}}},
+            "dataset.sequence",
+            "holds no sequences",
+        ),
+        (
+            (number("a"),),
+            {"dataset": {"sequence": {}}},
+            "dataset.sequence",
+            "leave it out",
+        ),
+        (
+            (sequence(),),
+            {"model": {"type": "rnn"}, "evaluation": {"importance": "permutation"}},
+            "evaluation.importance",
+            "here is something else",
+        ),
+    ],
+)
+def test_wrong_uses_of_sequences_are_refused_with_the_fix(
+    columns: Any, parts: dict[str, Any], where: str, part: str
+) -> None:
+    loc, message = error_of(*columns, CLASSES, **parts)
+    assert loc == where
+    assert part in message
+
+
+@pytest.mark.parametrize(
+    ("tested", "part"),
+    [
+        (sequence(width=2), "steps of 2 numbers in the test dataset, not of 3"),
+        (sequence(missing=1, first_missing_row=4), "first in row 4"),
+        (category("steps"), "'steps' holds category"),
+    ],
+)
+def test_test_sequences_must_be_like_those_of_training(tested: Column, part: str) -> None:
+    model = {"type": "rnn"}
+    loc, message = error_of(sequence(), CLASSES, test=table(tested, CLASSES), model=model)
+    assert loc == "dataset.test_id"
     assert part in message
