@@ -1,6 +1,5 @@
 """Child processes that do not outlive us, and those that a dead predecessor left behind."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -9,8 +8,7 @@ from pathlib import Path
 
 import psutil
 
-PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
+from app import linux
 
 Escalation = Sequence[tuple[signal.Signals, float]]  # signal, seconds to wait for its effect
 
@@ -32,7 +30,7 @@ def spawn(
     parent = os.getpid()
 
     def die_with_parent() -> None:
-        _libc.prctl(PR_SET_PDEATHSIG, int(death_signal))
+        linux.die_with_parent(death_signal)
         if os.getppid() != parent:  # it died before the kernel knew
             os._exit(1)
 

@@ -15,10 +15,10 @@ from typing import Any
 import duckdb
 import torch
 
-from app import faults
+from app import faults, linux
 from app.specs import JobSpec
 from app.specs.columns import Column
-from worker import channel, processes
+from worker import channel
 from worker.channel import LineBuffer
 from worker.engine.errors import DataError, NonFiniteLoss, TrainingError, UserError
 from worker.engine.reporter import Point, SavedCheckpoint, Stop
@@ -132,7 +132,7 @@ def is_out_of_memory(error: Exception) -> bool:
 def become_trainer(log: int) -> None:
     """Leave the warm server behind: own session, own output, first to go when memory runs out."""
     os.setsid()
-    processes.die_with_parent()
+    linux.die_with_parent()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(log, 1)
     os.dup2(log, 2)

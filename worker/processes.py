@@ -1,24 +1,9 @@
-"""Linux calls that keep a tree of processes together."""
+"""All processes below this one."""
 
-import ctypes
 import os
 import signal
 import time
 from pathlib import Path
-
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def die_with_parent() -> None:
-    """SIGKILL this process when the thread that forked it ends."""
-    _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
-
-
-def adopt_orphans() -> None:
-    """Orphaned descendants become children of this process instead of init's."""
-    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def list_descendants(pid: int) -> list[int]:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 
+from app import linux
 from worker import processes
 
 BEAT, IDLE = b"b", b"i"
@@ -28,7 +29,7 @@ def start_warm_server(control: int) -> subprocess.Popen[bytes]:
         pass_fds=[control],
         env=os.environ | WARM_ENVIRONMENT,
         start_new_session=True,
-        preexec_fn=processes.die_with_parent,
+        preexec_fn=linux.die_with_parent,
     )
 
 
@@ -50,7 +51,7 @@ def main() -> None:
     lifeline, control, ttl_seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the lifeline decides, not a stray signal
-    processes.adopt_orphans()
+    linux.adopt_orphans()
     warm_server = start_warm_server(control)
     os.close(control)
     watch(lifeline, os.pidfd_open(warm_server.pid), ttl_seconds)

@@ -20,6 +20,7 @@ import sys
 
 import torch._dynamo  # noqa: F401 - the first optimizer step would import it
 
+from app import linux
 from worker import child, processes, registry
 
 PACKET_BYTES = 1 << 16
@@ -84,7 +85,7 @@ def serve(control: socket.socket) -> None:
 def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    processes.adopt_orphans()
+    linux.adopt_orphans()
     registry.import_variants()
     gc.collect()
     gc.freeze()  # keeps the garbage collector from copying shared pages in each fork

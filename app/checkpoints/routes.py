@@ -40,6 +40,14 @@ def read_id(
 CheckpointId = Annotated[str, Depends(read_id)]
 
 
+def find(checkpoint_id: CheckpointId, principal: PrincipalDep, session: SessionDep) -> Checkpoint:
+    checkpoint, _ = lookup.find_checkpoint(session, principal.project_id, checkpoint_id)
+    return checkpoint
+
+
+CheckpointDep = Annotated[Checkpoint, Depends(find, scope="function")]
+
+
 @router.get("/jobs/{job_id}/checkpoints", response_model=Page[CheckpointOut])
 def list_checkpoints(
     job: JobDep, session: SessionDep, limit: LimitQuery = 50, cursor: CursorQuery = None
@@ -50,33 +58,24 @@ def list_checkpoints(
 
 
 @router.get("/checkpoints/{checkpoint_id}", response_model=CheckpointOut)
-def get_checkpoint(
-    checkpoint_id: CheckpointId, principal: PrincipalDep, session: SessionDep
-) -> Any:
+def get_checkpoint(checkpoint: CheckpointDep) -> Any:
     """Where in training it was taken, how good it is and what it holds."""
-    checkpoint, _ = lookup.find_checkpoint(session, principal.project_id, checkpoint_id)
     return show(checkpoint)
 
 
 @router.post(
     "/checkpoints/{checkpoint_id}/pin", dependencies=[writes], response_model=CheckpointOut
 )
-def pin_checkpoint(
-    checkpoint_id: CheckpointId, principal: PrincipalDep, session: SessionDep
-) -> Any:
+def pin_checkpoint(checkpoint: CheckpointDep, session: SessionDep) -> Any:
     """Keep it, and its job, whatever else is pruned or expires. Pinning twice is fine."""
-    checkpoint, _ = lookup.find_checkpoint(session, principal.project_id, checkpoint_id)
     return show(service.set_pinned(session, checkpoint, True))
 
 
 @router.post(
     "/checkpoints/{checkpoint_id}/unpin", dependencies=[writes], response_model=CheckpointOut
 )
-def unpin_checkpoint(
-    checkpoint_id: CheckpointId, principal: PrincipalDep, session: SessionDep
-) -> Any:
+def unpin_checkpoint(checkpoint: CheckpointDep, session: SessionDep) -> Any:
     """Let it be pruned and expire like any other."""
-    checkpoint, _ = lookup.find_checkpoint(session, principal.project_id, checkpoint_id)
     return show(service.set_pinned(session, checkpoint, False))
 
 

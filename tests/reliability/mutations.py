@@ -166,7 +166,7 @@ MUTATIONS = [
     Mutation(
         "the shim does not adopt what its trainers leave behind",
         "worker/shim.py",
-        "    processes.adopt_orphans()\n",
+        "    linux.adopt_orphans()\n",
         "",
         "tests/worker/test_shim.py",
     ),

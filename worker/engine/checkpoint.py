@@ -17,6 +17,7 @@ import safetensors
 from safetensors.torch import load, save
 
 from app import faults
+from app.storage import sync_folder
 from worker.engine.snapshot import Snapshot
 
 FACTS = "trainsmith"  # the metadata key of the JSON
@@ -76,14 +77,6 @@ def write_file(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def read_checkpoint(folder: Path) -> Snapshot:
