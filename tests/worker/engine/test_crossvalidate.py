@@ -17,6 +17,7 @@ from tests.worker.conftest import (
     Recorder,
     make_image_rows,
     make_rows,
+    make_sequence_rows,
     make_spec,
     make_text_rows,
     next_attempt,
@@ -116,6 +117,10 @@ INPUTS: dict[str, tuple[dict[str, Any], Any]] = {
     "terms": ({"dataset": {"inputs": ["text"], "text": TF_IDF}}, make_text_rows),
     "tokens, cnn": ({"model": {"type": "cnn"}}, make_text_rows),
     "tokens, rnn": ({"model": {"type": "rnn"}}, make_text_rows),
+    "sequences": (
+        {"model": {"type": "rnn", "over": "sequence"}, "dataset": {"inputs": ["steps"]}},
+        make_sequence_rows,
+    ),
     "images": ({"model": {"type": "cnn", "over": "image"}}, make_image_rows),
 }
 
