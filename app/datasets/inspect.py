@@ -48,6 +48,7 @@ MIN_ROWS = 2
 PREVIEW_ROWS = 1000
 PREVIEW_TEXT = 1000
 PREVIEW_STEPS = 8
+BYTES_OF = {"VARCHAR": "strlen({})", "DOUBLE[][]": "8 * len(flatten({}))"}
 PREVIEW_PICTURE = ("name", "height", "width", "channels", "start")
 
 
@@ -160,8 +161,12 @@ def _locate(staged: Staged, problems: Problems) -> list[Problem]:
 def _refuse_bomb(connection: DuckDBPyConnection, staged: Staged, size_bytes: int) -> None:
     source = quote_text(staged.path)
     types = connection.execute(f"DESCRIBE FROM {source}").fetchall()
-    texts = [f"coalesce(sum(strlen({name})), 0)" for name, kind, *_ in types if kind == "VARCHAR"]
-    sums = connection.execute(f"SELECT {', '.join([*texts, '0'])} FROM {source}").fetchall()[0]
+    sizes = [
+        f"coalesce(sum({BYTES_OF[kind].format(name)}), 0)"
+        for name, kind, *_ in types
+        if kind in BYTES_OF
+    ]
+    sums = connection.execute(f"SELECT {', '.join([*sizes, '0'])} FROM {source}").fetchall()[0]
     if sum(sums) > allowed_bytes(size_bytes):
         message = f"The table is more than {MAX_RATIO} times as large as the file."
         raise Rejected(message, kind="dataset-too-large")

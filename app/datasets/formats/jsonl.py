@@ -1,4 +1,6 @@
-"""JSON Lines: one flat object per line, in UTF-8. Keys are columns; a key left out is missing."""
+"""JSON Lines: one object per line, in UTF-8. Keys are columns; a key left out is missing.
+
+Lists of numbers, or of equally long lists of numbers, are sequences."""
 
 # ruff: noqa: S608 - names are quoted, and this DuckDB is locked into one folder
 
@@ -12,6 +14,7 @@ from typing import NoReturn
 from duckdb import DuckDBPyConnection
 
 from app.datasets.formats.csv import read_head, refuse_other_files
+from app.datasets.lists import check_lists, read_json_lists
 from app.datasets.staging import (
     MAX_PROBLEMS,
     Problem,
@@ -28,7 +31,12 @@ from app.datasets.staging import (
 from app.specs.data import ColumnKind
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
-KINDS: dict[str, ColumnKind] = {"number": "number", "boolean": "boolean", "text": "text"}
+KINDS: dict[str, ColumnKind] = {
+    "number": "number",
+    "boolean": "boolean",
+    "text": "text",
+    "list": "sequence",
+}
 
 
 def looks_like(head: bytes, _names: Sequence[str]) -> bool:
@@ -129,20 +137,25 @@ def _read_cells(
         f" json_type(line, [{pointers}]) AS types FROM {source})"
     )
     copy_rows(connection, query, typed, 2 * len(names))
-    kinds = _choose_kinds(connection, typed, names, problems)
-    columns = ", ".join(
-        f"CASE WHEN t{i} = {quote_text(kind)} THEN c{i} END AS c{i}" for i, kind in enumerate(kinds)
-    )
-    table = f"read_parquet({quote_text(typed)})"
-    copy_rows(connection, f"SELECT {columns} FROM {table}", staged, len(names))
+    chosen = _choose_kinds(connection, typed, names, problems)
+    table = f"read_parquet({quote_text(typed)}, file_row_number=true)"
+    typed_cells = []
+    for i, kind in enumerate(chosen):
+        cell = f"CASE WHEN t{i} = {quote_text(kind)} THEN c{i} END"
+        if kind == "list":
+            lists = read_json_lists(cell)
+            check_lists(connection, table, names[i], lists, problems)
+            cell = lists.steps
+        typed_cells.append(f"{cell} AS c{i}")
+    copy_rows(connection, f"SELECT {', '.join(typed_cells)} FROM {table}", staged, len(names))
     typed.unlink()
-    return kinds
+    return [KINDS[kind] for kind in chosen]
 
 
 def _kind_of(json_type: str) -> str:
     return (
         f"CASE WHEN {json_type} = 'VARCHAR' THEN 'text' WHEN {json_type} = 'BOOLEAN' THEN 'boolean'"
-        f" WHEN {json_type} IN ('OBJECT', 'ARRAY') THEN 'nested'"
+        f" WHEN {json_type} = 'OBJECT' THEN 'nested' WHEN {json_type} = 'ARRAY' THEN 'list'"
         f" WHEN {json_type} <> 'NULL' THEN 'number' END"
     )
 
@@ -153,9 +166,9 @@ def _escape(name: str) -> str:
 
 def _choose_kinds(
     connection: DuckDBPyConnection, typed: Path, names: list[str], problems: Problems
-) -> list[ColumnKind]:
+) -> list[str]:
     source = f"read_parquet({quote_text(typed)}, file_row_number=true)"
-    kinds: list[ColumnKind] = []
+    kinds: list[str] = []
     for columns in batch_columns(len(names)):
         tests = [f"t{i} = '{kind}'" for i in columns for kind in (*KINDS, "nested")]
         counts = ", ".join(f"count(CASE WHEN {test} THEN 1 END)" for test in tests)
@@ -167,7 +180,7 @@ def _choose_kinds(
             if count < sum(own):
                 odd = f"t{i} <> {quote_text(kind)}"
                 _add_odd(connection, source, odd, (i, names[i], kind), problems, sum(own) - count)
-            kinds.append(KINDS[kind])
+            kinds.append(kind)
     return kinds
 
 
@@ -189,4 +202,5 @@ def _add_odd(
 
 def _describe(row: int, name: str, kind: str, expected: str) -> Problem:
     message = f"{kind} in a {expected} column"
-    return Problem(message, "nested" if kind == "nested" else "mixed_column", row=row, column=name)
+    type = "nested" if kind in ("nested", "list") else "mixed_column"
+    return Problem(message, type, row=row, column=name)

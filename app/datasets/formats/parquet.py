@@ -1,4 +1,4 @@
-"""Parquet with flat columns: numbers, text, booleans, dates and times."""
+"""Parquet with columns of numbers, text, booleans, dates and times, and of lists of numbers."""
 
 # ruff: noqa: S608 - names are quoted, and this DuckDB is locked into one folder
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 from duckdb import DuckDBPyConnection
 
+from app.datasets.lists import check_lists, read_typed_lists
 from app.datasets.staging import (
     Problem,
     Problems,
@@ -23,7 +24,7 @@ from app.specs.data import ColumnKind
 
 SUFFIXES = (".parquet", ".pq", ".parq")
 MAGIC = b"PAR1"
-NUMBER = re.compile(r"U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\)")
+NUMBERS = r"(U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\))"
 TIME = re.compile(r"DATE|TIMESTAMP(_S|_MS|_NS)?( WITH TIME ZONE)?")
 TEXT = re.compile(r"VARCHAR|UUID|TIME( WITH TIME ZONE)?|ENUM\(.*\)", re.DOTALL)
 
@@ -42,9 +43,12 @@ def read(connection: DuckDBPyConnection, original: Path, staged: Path) -> Staged
         check_names(names)
         kinds = _find_kinds(columns)
         cells = ", ".join(
-            f"{_cell(quote_name(name), kind)} AS c{i}"
-            for i, (name, kind) in enumerate(zip(names, kinds, strict=True))
+            f"{_cell(quote_name(name), kind, type)} AS c{i}"
+            for i, ((name, type), kind) in enumerate(zip(columns, kinds, strict=True))
         )
+        problems = _check_sequences(connection, original, columns, kinds)
+        if problems.total:
+            return Staged(staged, [], [], problems, lambda rows: rows)
         copy_rows(connection, f"SELECT {cells} FROM {source}", staged, len(names))
     except (duckdb.OutOfMemoryException, Rejected):
         raise
@@ -65,7 +69,11 @@ def _check_magic(original: Path) -> None:
 def _find_kinds(columns: list[tuple[str, str]]) -> list[ColumnKind]:
     kinds = [_find_kind(kind) for _, kind in columns]
     problems = [
-        Problem(f"type {kind[:40]} is not supported: use flat columns", "type", column=name)
+        Problem(
+            f"type {kind[:40]} is not supported: use flat columns, or lists of numbers",
+            "type",
+            column=name,
+        )
         for (name, kind), found in zip(columns, kinds, strict=True)
         if found is None
     ]
@@ -76,7 +84,8 @@ def _find_kinds(columns: list[tuple[str, str]]) -> list[ColumnKind]:
 
 def _find_kind(kind: str) -> ColumnKind | None:
     patterns: list[tuple[re.Pattern[str], ColumnKind]] = [
-        (NUMBER, "number"),
+        (re.compile(NUMBERS), "number"),
+        (re.compile(rf"{NUMBERS}(\[\]){{1,2}}"), "sequence"),
         (re.compile("BOOLEAN"), "boolean"),
         (TIME, "time"),
         (TEXT, "text"),
@@ -84,7 +93,24 @@ def _find_kind(kind: str) -> ColumnKind | None:
     return next((name for pattern, name in patterns if pattern.fullmatch(kind)), None)
 
 
-def _cell(name: str, kind: ColumnKind) -> str:
+def _check_sequences(
+    connection: DuckDBPyConnection,
+    original: Path,
+    columns: list[tuple[str, str]],
+    kinds: list[ColumnKind],
+) -> Problems:
+    source = f"read_parquet({quote_text(original)}, file_row_number=true)"
+    problems = Problems()
+    for (name, type), kind in zip(columns, kinds, strict=True):
+        if kind == "sequence":
+            lists = read_typed_lists(quote_name(name), type.count("[]"))
+            check_lists(connection, source, name, lists, problems)
+    return problems
+
+
+def _cell(name: str, kind: ColumnKind, type: str) -> str:
+    if kind == "sequence":
+        return read_typed_lists(name, type.count("[]")).steps
     if kind == "number":
         return f"CASE WHEN isnan({name}::DOUBLE) THEN NULL ELSE {name}::DOUBLE END"
     return f"{name}::VARCHAR"

@@ -44,7 +44,7 @@ def test_nan_is_missing_and_infinity_a_bad_row(tmp_path: Path) -> None:
     assert problems_of(report) == [(2, "x", "not_finite")]
 
 
-@pytest.mark.parametrize("cell", ["[1, 2]", "{'a': 1}", "'x'::BLOB", "INTERVAL 1 DAY"])
+@pytest.mark.parametrize("cell", ["['x']", "[[[1]]]", "{'a': 1}", "'x'::BLOB", "INTERVAL 1 DAY"])
 def test_columns_that_are_not_flat_are_refused_by_name(tmp_path: Path, cell: str) -> None:
     report = read(tmp_path, f"SELECT {cell} AS odd, 1 AS fine FROM range(3)")
     assert problems_of(report) == [("odd", "type")]
