@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from app.jobs.findings import Findings, Loc
 from app.jobs.inputs import Inputs
+from app.jobs.splits import count_drawn_parts
 from app.jobs.targets import Targets
 from app.specs import JobSpec
+from app.specs.columns import Column
 from app.specs.losses import (
     CLASSIFICATION_LOSSES,
     LABEL_LOSSES,
@@ -24,15 +26,18 @@ from app.specs.training import (
 )
 
 
-def fill(found: Findings, spec: JobSpec, targets: Targets, inputs: Inputs) -> JobSpec:
+def fill(
+    found: Findings, spec: JobSpec, targets: Targets, inputs: Inputs, divider: Column | None
+) -> JobSpec:
+    """`divider` is the column that the split looks at."""
     task = targets.task
     test = spec.dataset.split.test
     if test is None:
         test = 0.0 if spec.dataset.test_id or spec.dataset.split.by == "column" else 0.1
     split = spec.dataset.split.model_copy(update={"test": test})
     check_class_weights(found, spec, targets)
-    parts = 1 + (test > 0) + (split.validation > 0)
-    stratify = split.by == "random" and choose_stratify(found, split.stratify, targets, parts)
+    parts = count_drawn_parts(split, divider)
+    stratify = parts > 0 and choose_stratify(found, split.stratify, targets, parts)
     split = split.model_copy(update={"stratify": stratify})
     dataset = spec.dataset.model_copy(
         update={

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from app.jobs.findings import Findings, Loc
+from app.jobs.inputs import absent
 from app.jobs.sizes import Rows
 from app.jobs.targets import Targets
 from app.specs import JobSpec
@@ -19,13 +20,17 @@ def check_fold_column(found: Findings, spec: JobSpec, columns: Mapping[str, Colu
         return
     column = columns.get(folds.column)
     if column is None:
-        found.refuse(loc, f"the dataset has no column {folds.column!r}")
+        found.refuse(loc, absent(folds.column, columns))
         return
     name = f"column {column.name!r}"
     if column.missing:
         found.refuse(loc, f"{name} is missing in {column.missing} rows; fill it in")
     if folds.by == "time" and column.kind not in ("time", "number"):
-        found.refuse(loc, f"{name} holds {column.kind}, which has no order in time")
+        found.refuse(
+            loc,
+            f"{name} holds {column.kind}, which has no order in time; choose one of times or "
+            "numbers",
+        )
     if folds.by == "group" and column.kind in ("image", "sequence"):
         found.refuse(loc, f"{name} holds {column.kind}, which cannot say where a row belongs")
 

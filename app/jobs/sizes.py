@@ -27,15 +27,16 @@ class Rows:
         return self.train + self.validation + self.test
 
 
-def count_rows(spec: JobSpec, usable: int, test_usable: int | None, column: Column | None) -> Rows:
+def count_rows(spec: JobSpec, usable: int, test_usable: int | None, divider: Column | None) -> Rows:
     """As the worker divides them: a part that is asked for is never empty.
 
-    Where the split looks at `column`, up to whole groups and to rows without a target.
+    Where the split looks at the column `divider`, up to whole groups and to rows without a target.
     """
     split = spec.dataset.split
-    if split.by == "column" and column is not None:
-        found = dict(column.values)
-        held_out, tested = found.get("validation", 0), found.get("test", 0)
+    if split.by == "column" and divider is not None:
+        found = dict(divider.values)
+        tested = found.get("test", 0)
+        held_out = found.get("validation", 0) or _share(usable - tested, split.validation)
         return Rows(
             usable,
             max(0, usable - held_out - tested),

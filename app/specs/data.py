@@ -16,7 +16,11 @@ ColumnKind = Literal["number", "category", "boolean", "text", "time", "image", "
 class SplitSpec(Spec):
     """How rows are divided. Preparation is fitted on the training rows only."""
 
-    validation: Fraction = Field(default=0.1, description="Share of rows measured every epoch.")
+    validation: Fraction = Field(
+        default=0.1,
+        description="Share of rows measured every epoch. by column: of the training rows, where "
+        "no row says validation.",
+    )
     test: Fraction | None = Field(
         default=None,
         description="Share of rows measured once, at the end. Unset: 0.1, or 0 with `test_id`.",
@@ -28,7 +32,9 @@ class SplitSpec(Spec):
     )
     column: ColumnName | None = Field(default=None, description="What `by` looks at.")
     stratify: bool | None = Field(
-        default=None, description="Keep class shares equal. Unset: yes for classification."
+        default=None,
+        description="Keep class shares equal in what is drawn at random. Unset: yes for "
+        "classification.",
     )
     seed: Seed = 0
 
@@ -40,7 +46,7 @@ class SplitSpec(Spec):
                 if self.by == "random"
                 else f"by {self.by!r} needs a column"
             )
-        if self.by != "random" and self.stratify:
+        if self.by in ("group", "time") and self.stratify:
             raise ValueError("only a random split can be stratified")
         return self
 

@@ -129,3 +129,11 @@ def assign_by_column(codes: Codes, labels: list[str], column: str) -> PartOf:
                 hint="Correct the cell, or divide the rows otherwise: dataset.split.by.",
             )
     return np.array([PARTS.index(label) for label in labels], np.uint8)[codes]
+
+
+def draw_validation(part_of: PartOf, codes: Codes, share: float, seed: int) -> None:
+    """A share of the training rows, where the column names none for validation. `codes` as for
+    rows at random."""
+    if share > 0 and not (part_of == VALIDATION).any():
+        trained = part_of == TRAIN
+        part_of[trained] = assign_at_random(codes[trained], share, 0.0, seed)

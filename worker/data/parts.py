@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from app.specs.data import DatasetSpec
+from app.specs.data import DatasetSpec, SplitSpec
 from worker.data.cells import RawColumn
 from worker.data.divide import read_times, split_by_column, split_by_group, split_by_time
 from worker.data.split import Split, split_rows
@@ -71,7 +71,17 @@ def divide(request: Request, columns: Columns, test: float, labels: list[str] | 
         return split_by_group(to_labels(values), spec.validation, test, spec.seed)
     if spec.by == "time":
         return split_by_time(read_times(values, spec.column), spec.validation, test)
-    return split_by_column(to_labels(values), spec.column)
+    split = split_by_column(to_labels(values), spec.column)
+    return split if len(split.validation) else draw_validation(split, spec, labels)
+
+
+def draw_validation(split: Split, spec: SplitSpec, labels: list[str] | None) -> Split:
+    """A share of the training rows, where the column names none for validation."""
+    chosen = None
+    if labels is not None and spec.stratify is not False:
+        chosen = [labels[row] for row in split.train.tolist()]
+    inner = split_rows(len(split.train), spec.validation, 0.0, spec.seed, chosen)
+    return Split(split.train[inner.train], split.train[inner.validation], split.test)
 
 
 def to_labels(values: RawColumn) -> list[str]:

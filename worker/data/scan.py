@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.specs.data import ColumnKind
+from app.specs.data import ColumnKind, SplitSpec
 from worker.data.assign import (
     DROPPED,
     MISSING,
@@ -27,6 +27,7 @@ from worker.data.assign import (
     assign_by_group,
     assign_by_time,
     cut,
+    draw_validation,
     list_labels,
 )
 from worker.data.cells import RawColumn
@@ -119,9 +120,7 @@ def assign(request: Request, classes: Cells | None, present: Present) -> PartOf:
     spec, test = request.spec.dataset.split, choose_test_share(request.spec.dataset)
     shares = spec.validation, test
     if spec.column is None:
-        if classes is None or spec.stratify is False:
-            classes = np.zeros(int(present.sum()), np.int32)
-        return assign_at_random(classes, *shares, spec.seed)
+        return assign_at_random(choose_strata(spec, classes, present), *shares, spec.seed)
     name, kind = spec.column, choose_dividing_columns(request)[spec.column]
     cells, numbers = read_cells(request.dataset.path, name, kind, coded=spec.by != "time")
     cells = cells[present]
@@ -131,7 +130,17 @@ def assign(request: Request, classes: Cells | None, present: Present) -> PartOf:
     labels = list_labels(cells, numbers)
     if spec.by == "group":
         return assign_by_group(cells, *shares, spec.seed)
-    return assign_by_column(cells, labels, name)
+    part_of = assign_by_column(cells, labels, name)
+    strata = choose_strata(spec, classes, present)
+    draw_validation(part_of, strata, spec.validation, spec.seed)
+    return part_of
+
+
+def choose_strata(spec: SplitSpec, classes: Cells | None, present: Present) -> Cells:
+    """What keeps its shares in rows that are drawn: the classes, or one of all rows."""
+    if classes is None or spec.stratify is False:
+        return np.zeros(int(present.sum()), np.int32)
+    return classes
 
 
 def spread(part_of: PartOf, present: Present) -> PartOf:

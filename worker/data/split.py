@@ -51,9 +51,9 @@ def _take(queues: list[list[int]], wanted: int) -> list[int]:
 
 def share_out(wanted: int, sizes: list[int]) -> list[int]:
     """How many rows to take of each class: none is emptied while another has more to give."""
-    counts = apportion(wanted, sizes)
-    spare = sum(max(0, count - (size - 1)) for count, size in zip(counts, sizes, strict=True))
-    counts = [min(count, max(0, size - 1)) for count, size in zip(counts, sizes, strict=True)]
+    wished = apportion(wanted, sizes)
+    counts = [min(count, max(0, size - 1)) for count, size in zip(wished, sizes, strict=True)]
+    spare = sum(wished) - sum(counts)
     while spare:
         rooms = [size - 1 - count for count, size in zip(counts, sizes, strict=True)]
         roomiest = max(range(len(rooms)), key=rooms.__getitem__)

@@ -247,6 +247,42 @@ def test_the_column_of_a_split_is_no_input_and_counts_its_own_rows() -> None:
     assert again.spec == planned.spec
 
 
+def part_column(*values: tuple[str, int]) -> Column:
+    return Column(name="k", kind="category", distinct=len(values), values=list(values))
+
+
+def test_validation_rows_that_no_row_names_are_a_share_of_the_training_rows() -> None:
+    column = part_column(("train", 120), ("test", 30))
+    split: dict[str, Any] = {"by": "column", "column": "k"}
+    planned = plan(*flower_columns(), column, dataset={"split": split})
+    assert (planned.rows.train, planned.rows.validation, planned.rows.test) == (108, 12, 30)
+    assert planned.spec.dataset.split.stratify is True
+    again = JobSpec.model_validate(planned.spec.model_dump(mode="json"))
+    assert resolve(again, table(*flower_columns(), column), None).spec == planned.spec
+    none = plan(*flower_columns(), column, dataset={"split": {**split, "validation": 0}})
+    assert (none.rows.train, none.rows.validation, none.rows.test) == (120, 0, 30)
+    assert none.spec.dataset.split.stratify is False
+    only = plan(*flower_columns(), part_column(("train", 150)), dataset={"split": split})
+    assert (only.rows.train, only.rows.validation, only.rows.test) == (135, 15, 0)
+
+
+def test_what_a_column_names_is_not_stratified() -> None:
+    column = part_column(("train", 100), ("test", 30), ("validation", 20))
+    split = {"by": "column", "column": "k", "stratify": True}
+    loc, message = error_of(*flower_columns(), column, dataset={"split": split})
+    assert loc == "dataset.split.stratify"
+    assert "leave it out" in message
+
+
+def test_a_column_of_parts_that_a_random_split_passes_over_is_warned_about() -> None:
+    columns = [*flower_columns(), part_column(("train", 120), ("test", 30))]
+    (warning,) = plan(*columns).warnings
+    assert warning["loc"] == ["dataset", "split"]
+    assert '{"by": "column", "column": "k"}' in warning["message"]
+    assert plan(*columns, dataset={"split": {"by": "column", "column": "k"}}).warnings == []
+    assert plan(*columns, dataset={"inputs": ["length", "k"]}).warnings == []
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("importance", "permutation"), ("explanations", [{"type": "integrated_gradients"}])],

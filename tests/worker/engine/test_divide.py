@@ -5,12 +5,17 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+import torch
 
 from tests.worker.conftest import Recorder, make_rows, make_spec
 from worker.data.divide import read_times, split_by_group, split_by_time
+from worker.data.load import load
+from worker.data.parts import split_columns
+from worker.data.split import Split
 from worker.engine.errors import DataError
 from worker.engine.request import Request
 from worker.engine.run import run
+from worker.engine.warnings import Warnings
 
 Ask = Callable[..., Request]
 
@@ -55,6 +60,39 @@ def test_rows_are_divided_by_a_column_that_is_no_input(ask: Ask) -> None:
     rows["part"][5] = "other"
     with pytest.raises(DataError, match="'part', row 6: 'other' is none of"):
         measure(ask(make_spec(dataset={"split": split}), rows))
+
+
+def divide_parts(ask: Ask, **split: Any) -> Split:
+    """150 rows, of which the last 30 are for testing and none is for validation."""
+    rows = make_rows(150, classify=True)
+    rows["part"] = ["train"] * 120 + ["test"] * 30
+    asked = {"by": "column", "column": "part", "test": None} | split
+    request = ask(make_spec(dataset={"split": asked, "inputs": ["a", "b"]}), rows)
+    return split_columns(request, load(request, Warnings(Recorder())).columns)
+
+
+def test_validation_rows_that_a_column_does_not_name_are_drawn_from_its_training_rows(
+    ask: Ask,
+) -> None:
+    first, again, other = (divide_parts(ask, validation=0.2, seed=seed) for seed in (1, 1, 2))
+    assert first.test.tolist() == list(range(120, 150))
+    assert sorted(torch.cat([first.train, first.validation]).tolist()) == list(range(120))
+    assert len(first.validation) == 24
+    assert torch.equal(first.validation, again.validation)
+    assert not torch.equal(first.validation, other.validation)
+    assert len(divide_parts(ask, validation=0.0).validation) == 0
+
+
+def test_they_keep_the_shares_of_the_classes_unless_told_not_to(ask: Ask) -> None:
+    classes = make_rows(150, classify=True)["y"]
+    (name, *_), part = sorted(set(classes)), classes[:120]
+    counts: dict[bool, set[int]] = {}
+    for stratify in (True, False):
+        splits = [divide_parts(ask, seed=seed, stratify=stratify) for seed in range(5)]
+        drawn = [[classes[row] for row in split.validation.tolist()] for split in splits]
+        counts[stratify] = {each.count(name) for each in drawn}
+    assert counts[True] == {round(12 * part.count(name) / 120)}
+    assert len(counts[False]) > 1
 
 
 @pytest.mark.parametrize("by", ["group", "time"])

@@ -92,6 +92,9 @@ SPLITS: list[dict[str, Any]] = [
     {"by": "time", "column": "b", "validation": 0.2, "test": 0.2},
     {"by": "time", "column": "day", "validation": 0.2, "test": 0.2},
     {"by": "column", "column": "part", "test": None},
+    {"by": "column", "column": "two", "test": None, "validation": 0.3},
+    {"by": "column", "column": "two", "test": None, "validation": 0.3, "stratify": False},
+    {"by": "column", "column": "two", "test": None, "validation": 0.0},
 ]
 
 
@@ -103,6 +106,7 @@ def test_rows_are_divided_and_encoded_as_in_memory(
     rows = make_rows(90, classify=classify)
     rows["day"] = [f"2024-01-{1 + row * 7 % 28:02}" for row in range(90)]
     rows["part"] = [("train", "train", "test", "validation")[row % 4] for row in range(90)]
+    rows["two"] = ["test" if row % 5 == 2 else "train" for row in range(90)]
     rows["c"][::3] = [None] * 30
     rows["kind"][::7] = [None] * 13
     inputs = ["a", "kind", "b", "c"]

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 import torch
 
-from worker.data.split import apportion, split_rows
+from worker.data.split import apportion, share_out, split_rows
 
 
 @pytest.mark.parametrize("rows", [3, 10, 57, 1000])
@@ -39,6 +39,14 @@ def test_the_seed_decides() -> None:
 def test_a_part_that_is_not_asked_for_is_empty() -> None:
     split = split_rows(5, 0.0, 0.0, seed=0)
     assert (len(split.train), len(split.validation), len(split.test)) == (5, 0, 0)
+
+
+def test_an_empty_class_changes_nothing() -> None:
+    for sizes in ([4, 9, 7], [1, 1, 1], [2, 30, 1]):
+        with_gap = [sizes[0], 0, *sizes[1:]]
+        for wanted in range(sum(sizes) + 1):
+            counts = share_out(wanted, sizes)
+            assert share_out(wanted, with_gap) == [counts[0], 0, *counts[1:]]
 
 
 def test_seats_go_by_largest_remainder() -> None:
