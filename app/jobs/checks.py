@@ -14,13 +14,14 @@ from app.jobs.defaults import fill
 from app.jobs.explanations import check_explanations
 from app.jobs.findings import Findings, Loc
 from app.jobs.folds import check_fold_column, fill_folds
+from app.jobs.forecasts import check_forecast, check_test_series, count_windows, find_series
 from app.jobs.hold import choose_hold, find_reason
 from app.jobs.images import refuse_missing_images
 from app.jobs.inputs import absent, find_inputs
 from app.jobs.sequences import check_test_sequences
 from app.jobs.sizes import Rows, Size, count_outputs, count_rows, measure_row, refuse_oversize
 from app.jobs.splits import check_split
-from app.jobs.targets import check_targets, check_tested, find_targets
+from app.jobs.targets import Targets, check_targets, check_tested, find_targets
 from app.specs import JobSpec
 from app.specs.columns import Column
 
@@ -53,7 +54,9 @@ def resolve(spec: JobSpec, dataset: Dataset, test_dataset: Dataset | None) -> Pl
     """Raises ValidationError with every error found, or ResourceLimit."""
     table = Table.of(dataset)
     found = Findings()
-    inputs = find_inputs(found, spec, table.columns, table.rows)
+    check_forecast(found, spec, table.columns, table.rows)
+    find = find_inputs if spec.dataset.forecast is None else find_series
+    inputs = find(found, spec, table.columns, table.rows)
     check_split(found, spec, table.columns)
     check_fold_column(found, spec, table.columns)
     targets = find_targets(found, spec, table.columns)
@@ -61,14 +64,12 @@ def resolve(spec: JobSpec, dataset: Dataset, test_dataset: Dataset | None) -> Pl
     test = Table.of(test_dataset) if test_dataset else None
     if test is not None:
         check_test_table(found, spec, table, test, [*inputs.names, *targets.names])
+        check_test_series(found, spec, table.columns, test.columns)
         check_tested(found, spec, targets, test.columns)
     found.stop()
     divider = table.columns.get(spec.dataset.split.column or "")
     resolved = fill(found, spec, targets, inputs, divider)
-    usable = table.rows - targets.count_missing(table.columns)
-    test_rows = None if test is None else test.rows - targets.count_missing(test.columns)
-    rows = count_rows(resolved, usable, test_rows, divider)
-    check_rows(found, resolved, rows)
+    rows = count_parts(found, resolved, targets, table, test)
     found.stop()
     resolved = fill_folds(found, resolved, table.columns, targets, rows)
     check_explanations(found, resolved, rows, inputs)
@@ -77,10 +78,24 @@ def resolve(spec: JobSpec, dataset: Dataset, test_dataset: Dataset | None) -> Pl
     found.stop()
     outputs = count_outputs(resolved, targets.columns)
     parameters = resolved.model.parameter_count(inputs.shape, outputs)
-    kept = resolved.model.kept_per_row(inputs.shape)
+    kept = resolved.model.kept_per_row(inputs.longest_shape)
     size = Size(parameters, rows, measure_row(resolved, inputs.row_bytes), kept, outputs)
     memory = refuse_oversize(resolved, size, find_reason(resolved, inputs))
     return Plan(resolved, rows, parameters, memory, found.warnings)
+
+
+def count_parts(
+    found: Findings, spec: JobSpec, targets: Targets, table: Table, test: Table | None
+) -> Rows:
+    if spec.dataset.forecast is not None:
+        tested = None if test is None else (test.columns, test.rows)
+        return count_windows(found, spec, table.columns, table.rows, tested)
+    usable = table.rows - targets.count_missing(table.columns)
+    test_rows = None if test is None else test.rows - targets.count_missing(test.columns)
+    column = table.columns.get(spec.dataset.split.column or "")
+    rows = count_rows(spec, usable, test_rows, column)
+    check_rows(found, spec, rows)
+    return rows
 
 
 # ---------------------------------------------------------------- a test dataset
@@ -90,7 +105,7 @@ def check_test_table(
     found: Findings, spec: JobSpec, table: Table, test: Table, needed: Sequence[str]
 ) -> None:
     loc: Loc = ["dataset", "test_id"]
-    for name in needed:
+    for name in dict.fromkeys(needed):
         column, wanted = test.columns.get(name), table.columns[name]
         if column is None:
             found.refuse(loc, f"the test dataset: {absent(name, test.columns)}")

@@ -39,6 +39,8 @@ def fill(
     parts = count_drawn_parts(split, divider)
     stratify = parts > 0 and choose_stratify(found, split.stratify, targets, parts)
     split = split.model_copy(update={"stratify": stratify})
+    if spec.dataset.forecast is not None:
+        split = split.model_copy(update={"by": "time", "column": spec.dataset.forecast.column})
     dataset = spec.dataset.model_copy(
         update={
             "inputs": inputs.names,
@@ -68,7 +70,8 @@ def fill_model(spec: JobSpec, task: Task, inputs: Inputs) -> dict[str, str]:
     model = spec.model
     chosen: dict[str, str] = {"task": task, "over": inputs.takes}
     if getattr(model, "gather", None) == "auto":
-        chosen["gather"] = "flatten" if inputs.takes == "image" else "max"
+        whole = inputs.takes == "image" or inputs.forecast is not None
+        chosen["gather"] = "flatten" if whole else "max"
     return {name: value for name, value in chosen.items() if name in type(model).model_fields}
 
 

@@ -12,6 +12,7 @@ from app.jobs.sizes import FLOAT_BYTES, LONG_BYTES, count_width
 from app.specs import JobSpec
 from app.specs.columns import Column
 from app.specs.data import ColumnKind
+from app.specs.forecast import ForecastSpec
 from app.specs.image import ImageSpec
 from app.specs.models import CNNSpec, Shape, Taken
 from app.specs.sequence import SequenceSpec
@@ -35,6 +36,7 @@ class Inputs:
     text: TextSpec | None = None
     image: ImageSpec | None = None
     sequence: SequenceSpec | None = None
+    forecast: ForecastSpec | None = None
 
     @property
     def names(self) -> list[str]:
@@ -47,6 +49,8 @@ class Inputs:
 
     @property
     def shape(self) -> Shape:
+        if self.forecast is not None:
+            return (len(self.columns), self.forecast.window)
         if self.image is not None:
             return self.image.shape
         if self.sequence is not None:
@@ -57,14 +61,29 @@ class Inputs:
         return (count_width(self.plain) + terms,)
 
     @property
+    def longest_shape(self) -> Shape:
+        """With the tokens or steps of the longest row."""
+        if self.sequence is not None:
+            return (*self.shape, self.most_steps)
+        return (
+            (*self.shape, self.text.max_length) if isinstance(self.text, TokensSpec) else self.shape
+        )
+
+    @property
+    def most_steps(self) -> int:
+        assert self.sequence is not None
+        most = get_facts(self.columns[0]).steps_max
+        return min(most, self.sequence.max_length or most)
+
+    @property
     def row_bytes(self) -> int:
         """As a row is held in memory, at most."""
+        if self.forecast is not None:  # windows share their rows
+            return FLOAT_BYTES * len(self.columns) + LONG_BYTES * (3 + 2 * self.forecast.horizon)
         if self.image is not None:
             return prod(self.image.shape)
         if self.sequence is not None:
-            facts = get_facts(self.columns[0])
-            most = self.sequence.max_length or facts.steps_max
-            return FLOAT_BYTES * facts.width * min(most, facts.steps_max)
+            return FLOAT_BYTES * self.shape[0] * self.most_steps
         if isinstance(self.text, TokensSpec):
             return LONG_BYTES * self.text.max_length
         kinds = len(self.text.split_analyzers()) if self.text else 0

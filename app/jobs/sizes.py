@@ -54,6 +54,8 @@ def _share(rows: int, share: float) -> int:
 
 def count_outputs(spec: JobSpec, targets: Sequence[Column]) -> int:
     loss = spec.training.loss
+    if spec.dataset.forecast is not None:
+        return spec.dataset.forecast.horizon
     if len(targets) > 1:
         return len(targets)
     classes = targets[0].distinct

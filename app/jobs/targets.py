@@ -47,6 +47,8 @@ def find_targets(found: Findings, spec: JobSpec, columns: Mapping[str, Column]) 
 
 def find_task(spec: JobSpec, columns: list[Column]) -> Task:
     tasks = spec.model.tasks()
+    if spec.dataset.forecast is not None:
+        return "regression"
     if len(tasks) == 1:
         return tasks[0]
     if len(columns) > 1:
@@ -74,7 +76,8 @@ def check_targets(found: Findings, spec: JobSpec, targets: Targets) -> None:
             check_label(found, loc, spec, targets, column)
         else:
             check_classes(found, loc, column)
-        if column.missing and spec.dataset.missing_target == "error":
+        told = spec.dataset.forecast is not None  # as of any column that it reads
+        if column.missing and spec.dataset.missing_target == "error" and not told:
             found.refuse(loc, describe_missing(column))
 
 
@@ -150,7 +153,8 @@ def check_tested(
         column = test.get(wanted.name)
         if column is None:  # told already
             continue
-        if column.missing and spec.dataset.missing_target == "error":
+        told = spec.dataset.forecast is not None
+        if column.missing and spec.dataset.missing_target == "error" and not told:
             found.refuse(loc, f"in the test dataset {describe_missing(column)}")
         if targets.several and targets.task == "classification":
             check_tested_label(found, loc, wanted, column)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from app.specs.base import ColumnName, Fraction, Seed, Spec
+from app.specs.forecast import ForecastSpec
 from app.specs.image import ImageSpec
 from app.specs.sequence import SequenceSpec
 from app.specs.text import TextSpec
@@ -40,12 +41,10 @@ class SplitSpec(Spec):
 
     @model_validator(mode="after")
     def _names_its_column(self) -> "SplitSpec":
-        if (self.by == "random") != (self.column is None):
-            raise ValueError(
-                f"by {self.by!r} looks at no column; leave column out"
-                if self.by == "random"
-                else f"by {self.by!r} needs a column"
-            )
+        if self.by == "random" and self.column is not None:
+            raise ValueError("by 'random' looks at no column; leave column out")
+        if self.by in ("group", "column") and self.column is None:
+            raise ValueError(f"by {self.by!r} needs a column")
         if self.by in ("group", "time") and self.stratify:
             raise ValueError("only a random split can be stratified")
         return self
@@ -106,6 +105,9 @@ class DatasetSpec(Spec):
     image: ImageSpec | None = Field(
         default=None, description="Size and colour of pictures. Unset: as the pictures are."
     )
+    forecast: ForecastSpec | None = Field(
+        default=None, description="Predict what follows the latest rows, instead of single rows."
+    )
     sequence: SequenceSpec | None = Field(
         default=None, description="Which steps of a sequence are read. Unset: all of them."
     )
@@ -123,10 +125,28 @@ class DatasetSpec(Spec):
     def _columns_are_distinct(self) -> "DatasetSpec":
         names = set(self.inputs or [])
         for target in self.targets:
-            if target in names:
+            if target in names and self.forecast is None:
                 raise ValueError(f"the target {target!r} is also listed in inputs")
         if len(names) != len(self.inputs or []):
             raise ValueError("inputs lists a column twice")
         if len(set(self.targets)) != len(self.targets):
             raise ValueError("target lists a column twice")
+        return self
+
+    @model_validator(mode="after")
+    def _splits_by_time(self) -> "DatasetSpec":
+        split = self.split
+        if self.forecast is None:
+            if split.by == "time" and split.column is None:
+                raise ValueError("split by 'time' needs a column")
+            return self
+        if split.by != "time" and "by" in split.model_fields_set:
+            raise ValueError(
+                f"a forecast is tested on what comes last, so it cannot be split by {split.by!r}; "
+                "leave split.by out"
+            )
+        if split.column not in (None, self.forecast.column):
+            raise ValueError("a forecast is split in its own order; leave split.column out")
+        if split.stratify:
+            raise ValueError("a forecast has no classes to stratify; leave split.stratify out")
         return self

@@ -10,7 +10,8 @@ from app.specs.base import Fraction, Spec
 
 Task = Literal["regression", "classification"]
 # What a model eats: encoded columns (N, F), token numbers (N, T), steps (N, T, D), pixels
-# (N, C, H, W). `inputs` of the counts below: (F,), (distinct tokens,), (D,), (C, H, W).
+# (N, C, H, W). `inputs` of the counts below: (F,), (distinct tokens,), (D,), (C, H, W); (D, T) if
+# every row has T steps.
 Taken = Literal["table", "tokens", "sequence", "image"]
 Shape = tuple[int, ...]
 Width = Annotated[int, Field(ge=1, le=65_536)]
@@ -28,7 +29,8 @@ class FamilySpec(Spec):
     takes: ClassVar[tuple[Taken, ...]] = ("table",)
 
     def kept_per_row(self, _inputs: Shape) -> int:
-        """Numbers that training holds for each row of a batch, where they are many."""
+        """Numbers that training holds for each row of a batch, where they are many. `inputs` here
+        end with the tokens or steps of the longest row."""
         return 0
 
 
@@ -108,7 +110,7 @@ class CNNSpec(DeepSpec):
     residual: bool = Field(default=False, description="Adds the input of a block to its output.")
     gather: Literal["auto", "max", "average", "flatten"] = Field(
         default="auto",
-        description="From all places to one row. auto: flatten for images, else max.",
+        description="From all places to one row. auto: flatten for images and forecasts, else max.",
     )
     hidden: list[Width] = Field(
         default=[], max_length=16, description="Dense layers between the blocks and the output."
@@ -129,16 +131,14 @@ class CNNSpec(DeepSpec):
         return total + sum((i + 1) * o for i, o in pairwise([first, *self.hidden, outputs]))
 
     def list_places(self, inputs: Shape) -> list[Shape]:
-        """Height and width of images before each block, and after the last."""
-        places = [inputs[1:]]
+        """Height and width of images, or steps, before each block, and after the last."""
+        places, odd = [inputs[1:]], len(inputs) == 2  # a step without another is joined with none
         for _ in self.channels:
             halved = self.pool != "none" and min(places[-1], default=1) > 1
-            places.append(tuple(side // 2 for side in places[-1]) if halved else places[-1])
+            places.append(tuple((side + odd) // 2 for side in places[-1]) if halved else places[-1])
         return places
 
     def kept_per_row(self, inputs: Shape) -> int:
-        if self.over != "image":
-            return 0
         maps = 2 + (self.norm == "batch") + self.residual + (self.dropout > 0)
         sides = zip(self.channels, self.list_places(inputs), strict=False)
         return sum(maps * len(self.kernels) * each * prod(place) for each, place in sides)
@@ -172,6 +172,13 @@ class RNNSpec(DeepSpec):
             total += directions * gates * (width + self.hidden + 2)
             width = directions * self.hidden
         return total + (width + 1) * outputs
+
+    def kept_per_row(self, inputs: Shape) -> int:
+        """Of each step what goes into a layer, its gates and its state."""
+        gates = {"rnn": 1, "gru": 3, "lstm": 4}[self.cell]
+        width = self.embedding if self.over == "tokens" else inputs[0]
+        made = (1 + self.bidirectional) * self.hidden
+        return inputs[1] * (width + self.layers * made * (gates + 2))
 
 
 ModelSpec = Annotated[

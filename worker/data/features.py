@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from worker.data.cells import CellError, RawColumn
 from worker.data.columns import CategoryInput, NumberInput
@@ -25,6 +25,7 @@ from worker.data.image import ImageInput
 from worker.data.sequence import SequenceInput
 from worker.data.targets import Target, read_target
 from worker.data.text import TermsInput, TokensInput, join_sparse
+from worker.data.windows import WindowsInput
 
 ColumnInput = NumberInput | CategoryInput | TermsInput  # stands beside others in a table
 WholeInput = TokensInput | ImageInput | SequenceInput  # all that a model sees
@@ -38,6 +39,7 @@ INPUTS: dict[str, type[Input]] = {
     "tokens": TokensInput,
     "image": ImageInput,
     "sequence": SequenceInput,
+    "windows": WindowsInput,
 }
 
 
@@ -46,6 +48,9 @@ def read_rows(rows: list[dict[str, Any]], inputs: list[Input]) -> dict[str, RawC
     there; every input must be."""
     columns: dict[str, RawColumn] = {}
     for spec in inputs:
+        if isinstance(spec, WindowsInput):
+            columns[spec.name] = spec.read_rows(rows)
+            continue
         for number, row in enumerate(rows, start=1):
             if spec.name not in row:
                 raise CellError(spec.name, number, "is absent")
@@ -74,6 +79,10 @@ class Features:
         if self.whole is not None:
             return self.whole.shape
         return (sum(column.width for column in self.table),)
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """What stands between the encoded inputs and the outputs that the target decodes."""
+        return self.whole.wrap(model) if isinstance(self.whole, WindowsInput) else model
 
     @property
     def sparse(self) -> bool:

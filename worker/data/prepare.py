@@ -34,10 +34,11 @@ MAX_WIDTH = 100_000  # encoded inputs
 @dataclass(frozen=True)
 class Part:
     """Rows ready for a model: inputs (N, ...), targets (N,) class numbers or raw values, (N, K) of
-    several columns."""
+    several columns. `last` (N,) holds the latest value of what a forecast predicts."""
 
     inputs: Rows
     targets: Tensor
+    last: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)

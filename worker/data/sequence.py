@@ -102,7 +102,7 @@ class SequenceInput:
         return (len(self.means),)
 
     @property
-    def example(self) -> list[Any]:
+    def example(self) -> Any:
         step = [round(mean, 4) for mean in self.means]
         return [step, step] if len(step) > 1 else [*step, *step]
 

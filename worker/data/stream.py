@@ -13,6 +13,7 @@ from worker.data.chunks import read_chunks
 from worker.data.features import Features
 from worker.data.fit_chunks import fit_inputs
 from worker.data.fit_targets import check_number, counts
+from worker.data.forecast import prepare_forecast
 from worker.data.load import choose_columns
 from worker.data.mapped import refuse_full_disk
 from worker.data.prepare import Part, Prepared, join, prepare
@@ -32,6 +33,8 @@ HOLDABLE: tuple[ColumnKind, ...] = ("number", "category", "boolean", "text")
 
 def prepare_rows(request: Request, warnings: Warnings) -> Prepared:
     """Raises OSError if the disk is too full for what is to be held there."""
+    if request.spec.dataset.forecast is not None:
+        return prepare_forecast(request, warnings)
     if request.spec.dataset.hold == "disk":
         return prepare_on_disk(request, warnings)
     return prepare(request, warnings)

@@ -33,7 +33,11 @@ POINTS = 1000  # of each train/* series, unless training.log_every is set
 
 def move(data: Prepared, device: torch.device) -> Prepared:
     train, validation, test = (
-        Part(part.inputs.to(device), part.targets.to(device))
+        Part(
+            part.inputs.to(device),
+            part.targets.to(device),
+            None if part.last is None else part.last.to(device),
+        )
         for part in (data.train, data.validation, data.test)
     )
     return Prepared(data.features, train, validation, test)
@@ -148,7 +152,7 @@ def build_model(request: Request, data: Prepared, outputs: int) -> nn.Module:
     if not hasattr(request.spec.model, "over"):  # else a weight is used more than once per row
         threads = choose_threads(model, request.spec.training.batch_size, threads)
     torch.set_num_threads(threads)
-    return model.to(data.train.inputs.device)
+    return data.features.wrap(model).to(data.train.inputs.device)
 
 
 def build_batches(training: TrainingSpec, data: Prepared, loss: Loss) -> Batches | BlockBatches:

@@ -10,16 +10,17 @@ from typing import Any
 import torch
 
 from worker import registry
-from worker.data import cells, columns, features, image, pictures, sequence, targets, text
+from worker.data import cells, columns, features, image, pictures, sequence, targets, text, windows
 from worker.data.features import Features, Input
 from worker.data.image import ImageInput
 from worker.data.targets import NumberTarget
+from worker.data.windows import WindowsInput
 from worker.engine.checkpoint import write_folder
 from worker.engine.request import Request
 from worker.export import predictor
 
 # In an order in which they can be read.
-CARRIED = (cells, text, pictures, image, columns, sequence, targets, features)
+CARRIED = (cells, text, pictures, image, columns, sequence, windows, targets, features)
 NAMED = 8  # columns in the text of the README
 SHOWN_INPUTS = 100  # in its example
 README = """# {name}
@@ -29,7 +30,7 @@ Predicts {target} ({task}, model family {family}). Every row must hold {inputs}.
 ```python
 from predict import load
 predictor = load(".")  # needs torch and safetensors{pillow}
-rows = [{row}]
+rows = {rows}
 print(predictor.predict(rows))
 {proba}```
 
@@ -42,6 +43,11 @@ CELLS = {
     "cells": 'A missing value is None, "" or NA.\n'
     "JSON objects, one per line, do as well: `rows.jsonl`.",
 }
+WINDOWS = (
+    "Rows are\nconsecutive, of one series, the earliest first; none may be missing. Of N rows "
+    "there are N - {more}\nforecasts: what follows the first {window} rows, and so on; the last "
+    "one is beyond all rows. Each is\n{each}."
+)
 IMAGES = {
     "pillow": ", and Pillow for files",
     "files": "picture.png",
@@ -109,11 +115,27 @@ def explain(request: Request, fitted: Features) -> str:
         family=request.spec.model.type,
         task=request.task,
         target=name_columns(fitted.target.names),
-        inputs=name_columns(list(dict.fromkeys(each.name for each in fitted.inputs))),
-        row=make_example(fitted.inputs),
-        **(IMAGES if isinstance(fitted.whole, ImageInput) else CELLS),
+        inputs=name_columns(list_inputs(fitted)),
+        rows=make_example(fitted.inputs),
+        **choose_words(fitted),
         proba="print(predictor.predict_proba(rows))\n" if classify else "",
     )
+
+
+def choose_words(fitted: Features) -> dict[str, str]:
+    if isinstance(fitted.whole, ImageInput):
+        return IMAGES
+    if isinstance(fitted.whole, WindowsInput):
+        window, horizon = fitted.whole.window, len(fitted.target.names)
+        each = "the next value" if horizon == 1 else f"a list of the next {horizon} values"
+        return CELLS | {"cells": WINDOWS.format(window=window, more=window - 1, each=each)}
+    return CELLS
+
+
+def list_inputs(fitted: Features) -> list[str]:
+    if isinstance(fitted.whole, WindowsInput):
+        return list(fitted.whole.columns)
+    return list(dict.fromkeys(each.name for each in fitted.inputs))
 
 
 def name_columns(names: Sequence[str]) -> str:
@@ -122,7 +144,9 @@ def name_columns(names: Sequence[str]) -> str:
 
 
 def make_example(inputs: list[Input]) -> str:
-    """Python for one row with a usual value in every column."""
+    """Python for rows with a usual value in every column."""
+    if isinstance(inputs[0], WindowsInput):
+        return f"[{inputs[0].example!r}] * {inputs[0].window}"
     if len(inputs) > SHOWN_INPUTS:
-        return "{column.name: None for column in predictor.features.inputs}"
-    return repr({column.name: column.example for column in inputs})
+        return "[{column.name: None for column in predictor.features.inputs}]"
+    return repr([{column.name: column.example for column in inputs}])

@@ -24,6 +24,7 @@ from torch import nn
 from worker.data.features import Features, read_rows
 from worker.data.image import ImageInput
 from worker.data.targets import NumberTarget
+from worker.data.windows import WindowsInput
 from worker.models.linear import build
 
 IMAGES_AT_ONCE = 64
@@ -48,8 +49,15 @@ class Predictor:
 
     def predict(self, rows: list[dict[str, Any]]) -> list[Any]:
         """For each row a class label, or a number in the target's own units; of several targets a
-        dict by column."""
-        return self.features.target.answer(self.run(rows)) if rows else []
+        dict by column.
+
+        Of a forecast: what follows each window of `rows`, which are consecutive rows of one series;
+        a number, or a list where it reaches further ahead.
+        """
+        answers = self.features.target.answer(self.run(rows)) if rows else []
+        if isinstance(self.features.whole, WindowsInput):
+            return [list(each.values()) if isinstance(each, dict) else each for each in answers]
+        return answers
 
     def predict_proba(self, rows: list[dict[str, Any]]) -> list[dict[str, float]]:
         """For each row the probability of every class; of several targets that of the second class
@@ -69,6 +77,7 @@ def load(folder: str | Path = ".") -> Predictor:
     )
     spec: Any = SimpleNamespace(**config["model"])
     model = build(spec, tuple(config["inputs"]), config["outputs"])
+    model = features.wrap(model)
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return Predictor(features, model)
 
@@ -99,7 +108,7 @@ def main() -> None:
     predictor = load(Path(__file__).resolve().parent)
     answers = predictor.predict(read_arguments(sys.argv[1:], predictor.features))
     sys.stdout.writelines(
-        f"{json.dumps(each, ensure_ascii=False) if isinstance(each, dict) else each}\n"
+        f"{json.dumps(each, ensure_ascii=False) if isinstance(each, (dict, list)) else each}\n"
         for each in answers
     )
 

@@ -7,6 +7,7 @@ convolution and as absent to pooling, so no output depends on how long the longe
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 import torch
@@ -107,15 +108,16 @@ class CNN(nn.Module):
             self.embedding = embed(inputs[0], channels)
             self.dropout = nn.Dropout(spec.dropout)
         self.blocks = nn.ModuleList()
-        places = list(inputs[1:])  # height and width of images
+        places = list(inputs[1:])  # height and width of images; of rows of one length, their steps
+        odd = 0 if spec.over == "image" else 1  # a place without another is joined with none
         for made in spec.channels:
             block = Block(spec, channels, made)
             self.blocks.append(block)
             channels = block.channels
             if spec.pool != "none" and min(places, default=1) > 1:
-                places = [place // 2 for place in places]
+                places = [(place + odd) // 2 for place in places]
         if spec.gather == "flatten":
-            channels *= places[0] * places[1]
+            channels *= prod(places)
         self.head = nn.Sequential()
         for hidden in spec.hidden:
             self.head.append(nn.Linear(channels, hidden))

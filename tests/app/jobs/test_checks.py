@@ -462,7 +462,8 @@ def test_sequences_are_read_by_what_reads_in_order(family: str, target: Column, 
     ended = plan(
         sequence(), target, model={"type": family}, dataset={"sequence": {"max_length": 10}}
     )
-    assert planned.memory_bytes - ended.memory_bytes == 4 * 150 * 3 * 30
+    kept = {"rnn": 3 + 128 * (4 + 2), "cnn": 2 * 64}[family]  # of each step of a batch of 64
+    assert planned.memory_bytes - ended.memory_bytes == 4 * 30 * (150 * 3 + 64 * kept)
 
 
 def test_a_column_of_sequences_is_chosen_among_others_with_a_warning() -> None:
