@@ -1,6 +1,6 @@
 """What the server answers. A newer server may add fields."""
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 ENDED = ("succeeded", "failed", "cancelled")
@@ -8,9 +8,11 @@ ENDED = ("succeeded", "failed", "cancelled")
 
 class Column(TypedDict):
     name: str
-    kind: Literal["number", "category", "boolean", "text", "time"]
+    kind: Literal["number", "category", "boolean", "text", "time", "image", "sequence"]
     missing: int
     distinct: int
+    image: NotRequired[dict[str, int] | None]  # facts, of one dataset: lists leave them out
+    sequence: NotRequired[dict[str, int] | None]
 
 
 class Dataset(TypedDict):

@@ -66,8 +66,11 @@ def show_models(
         catalogue = models.catalogue()
         if as_json:
             return print_json(catalogue)
-        rows = [(f["type"], ", ".join(f["tasks"]), f["description"]) for f in catalogue["data"]]
-        return print_rows(["TYPE", "TASKS", "DESCRIPTION"], rows)
+        rows = [
+            (f["type"], ", ".join(f["tasks"]), ", ".join(f["takes"]), f["description"])
+            for f in catalogue["data"]
+        ]
+        return print_rows(["TYPE", "TASKS", "READS", "DESCRIPTION"], rows)
     family = models.get(type)
     print_json(family) if as_json else show_family(family)
 

@@ -14,8 +14,8 @@ class Models:
         return families
 
     def catalogue(self) -> dict[str, Any]:
-        """The families as `data`, and all optimizers, schedules, losses, augmentations and
-        metrics."""
+        """The families as `data`, and all optimizers, schedules, losses, augmentations,
+        explanations and metrics."""
         catalogue: dict[str, Any] = self._http.get(path_of("models"))
         return catalogue
 

@@ -219,9 +219,16 @@ def describe_scores(evaluation: Mapping[str, Any]) -> str:
     """Test figures, or those of validation where no rows were held out."""
     part = "test" if evaluation.get("test") else "validation"
     lines = [join_scores(evaluation.get(part) or {}, f"{part}/")]
+    if baseline := evaluation.get("baseline"):
+        lines += [describe_baseline(baseline)]
     if folds := evaluation.get("cross_validation"):
         lines += [f"over {len(folds['folds'])} folds: {describe_spread(folds)}"]
     return "\n".join(lines)
+
+
+def describe_baseline(baseline: Mapping[str, Any]) -> str:
+    scores = {name: value for name, value in baseline.items() if name != "kind"}
+    return f"baseline ({str(baseline['kind']).replace('_', ' ')}): {join_scores(scores)}"
 
 
 def describe_spread(folds: Mapping[str, Any]) -> str:

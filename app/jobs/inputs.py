@@ -23,8 +23,13 @@ TERMS_PER_ROW = 200  # of a text as counts of terms; nobody has counted yet
 UNUSABLE = ("text", "time", "image", "sequence")
 LOC: Loc = ["dataset", "inputs"]
 TERMS_HINT = 'or set dataset.text to {"type": "tf_idf"}'
-READ_AS: dict[ColumnKind, Taken] = {"text": "tokens", "category": "tokens", "sequence": "sequence"}
-ALONE: tuple[Taken, ...] = ("image", "sequence")  # columns beside which nothing is read
+READ_AS: dict[ColumnKind, Taken] = {
+    "text": "tokens",
+    "category": "tokens",
+    "sequence": "sequence",
+    "image": "image",
+}
+ALONE: dict[ColumnKind, Taken] = {"image": "image", "sequence": "sequence", "text": "tokens"}
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,10 @@ def find_inputs(found: Findings, spec: JobSpec, columns: dict[str, Column], rows
     aside = (*spec.dataset.targets, *spec.dividing_columns)
     names = listed or [name for name in columns if name not in aside]
     if not names:
-        found.refuse(["dataset"], "the dataset has no column besides the target")
+        found.refuse(
+            ["dataset"],
+            "the dataset has no column besides the target; upload one with columns to predict from",
+        )
     for i, name in enumerate(names):
         if name not in columns:
             found.refuse([*LOC, i], absent(name, columns))
@@ -214,12 +222,14 @@ def find_whole(found: Findings, spec: JobSpec, columns: list[Column]) -> Inputs:
         found.stop()
     if len(columns) != 1:
         found.refuse(
-            LOC, f"{family} reads one column, and here are {len(columns)}: list it in `inputs`"
+            LOC,
+            f"{family} reads one column, and here are {quote([c.name for c in columns])}: list one "
+            "in `inputs`",
         )
         found.stop()
     (column,) = columns
     taken = READ_AS.get(column.kind, "table")
-    if taken == "table":
+    if taken not in spec.model.takes:
         image = column.kind == "image"
         fitting = "cnn or mlp for pictures" if image else "linear, logistic or mlp for tables"
         found.refuse(
@@ -229,6 +239,7 @@ def find_whole(found: Findings, spec: JobSpec, columns: list[Column]) -> Inputs:
         )
         found.stop()
     check_reader(found, spec, column, taken)
+    found.stop()
     if taken == "sequence":
         return find_sequence(found, spec, column)
     return find_tokens(found, spec, column)
@@ -243,7 +254,7 @@ def check_reader(found: Findings, spec: JobSpec, column: Column, taken: Taken) -
             f"{column.name!r} holds {column.kind}, which is read as {taken}, not as {over}: use "
             f"{taken} or auto",
         )
-    if getattr(spec.model, "gather", "auto") == "flatten":
+    if taken != "image" and getattr(spec.model, "gather", "auto") == "flatten":
         found.refuse(
             ["model", "gather"],
             "rows of different length cannot be laid out flat: use max or average",
@@ -269,20 +280,18 @@ def wants(spec: JobSpec, taken: Taken) -> bool:
 
 
 def prefer_whole(found: Findings, spec: JobSpec, columns: list[Column]) -> list[Column]:
-    """Where nobody has said what to read: the pictures or the sequences, without what is told about
-    them."""
-    wholes = [
-        column
-        for column in columns
-        for taken in ALONE
-        if column.kind == taken and wants(spec, taken)
-    ]
+    """Where nobody has said what to read: the pictures, the sequences or the text, without what is
+    told about them."""
+    wholes = [c for c in columns if c.kind in ALONE and wants(spec, ALONE[c.kind])]
+    wholes = [c for c in wholes if c.kind != "text"] or wholes
     if len(wholes) != 1 or len(columns) == 1:
         return columns
     (whole,) = wholes
     others = quote([column.name for column in columns if column is not whole])
     found.warn(
-        LOC, f"{whole.name!r} is read alone, without {others}: {whole.kind} columns stand alone"
+        LOC,
+        f"{whole.name!r} is read alone, without {others}: {spec.model.type} reads one column of "
+        f"{whole.kind}",
     )
     return wholes
 

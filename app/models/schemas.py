@@ -21,6 +21,13 @@ class TaskVariant(Variant):
     tasks: list[Task]
 
 
+class FamilyVariant(TaskVariant):
+    takes: list[Taken] = Field(
+        description="What it reads: a table of columns, or one column of text as tokens, of "
+        "sequences or of images."
+    )
+
+
 class AugmentVariant(Variant):
     takes: list[Taken] = Field(description="The kinds of input that it changes.")
 
@@ -34,9 +41,10 @@ class MetricInfo(BaseModel):
 class Catalogue(BaseModel):
     """`data` holds the model families."""
 
-    data: list[TaskVariant]
+    data: list[FamilyVariant]
     optimizers: list[Variant]
     schedules: list[Variant]
     losses: list[TaskVariant]
     augmentations: list[AugmentVariant]
+    explanations: list[Variant]
     metrics: list[MetricInfo]

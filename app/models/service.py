@@ -8,8 +8,9 @@ from typing import Any, get_args
 from app.errors import NotFound
 from app.specs.augment import AUGMENTATIONS, RowsSpec
 from app.specs.base import Spec
+from app.specs.explanations import EXPLANATIONS
 from app.specs.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, LossSpec
-from app.specs.models import FAMILIES
+from app.specs.models import FAMILIES, Family
 from app.specs.optimizers import OptimizerSpec
 from app.specs.schedules import ScheduleSpec
 from app.specs.training import (
@@ -22,7 +23,7 @@ from app.specs.training import (
 
 @cache
 def list_families() -> list[dict[str, Any]]:
-    return [{**_describe(family), "tasks": list(family().tasks())} for family in FAMILIES]
+    return [_describe_family(family) for family in FAMILIES]
 
 
 def find_family(type: str) -> dict[str, Any]:
@@ -40,6 +41,7 @@ def describe_everything() -> dict[str, Any]:
         "schedules": [_describe(spec) for spec in _variants(ScheduleSpec)],
         "losses": [_describe_loss(spec) for spec in _variants(LossSpec)],
         "augmentations": [_describe_augmentation(spec) for spec in AUGMENTATIONS],
+        "explanations": [_describe(spec) for spec in EXPLANATIONS],
         "metrics": [_describe_metric(name) for name in get_args(MetricName)],
     }
 
@@ -58,6 +60,10 @@ def _describe(spec: type[Spec]) -> dict[str, Any]:
         "schema": spec.model_json_schema(),
         "defaults": defaults,
     }
+
+
+def _describe_family(family: Family) -> dict[str, Any]:
+    return {**_describe(family), "tasks": list(family().tasks()), "takes": list(family.takes)}
 
 
 def _describe_loss(spec: type[Spec]) -> dict[str, Any]:

@@ -184,6 +184,5 @@ class RNNSpec(DeepSpec):
 ModelSpec = Annotated[
     LinearSpec | LogisticSpec | MLPSpec | CNNSpec | RNNSpec, Field(discriminator="type")
 ]
-FAMILIES: tuple[type[LinearSpec | LogisticSpec | MLPSpec | CNNSpec | RNNSpec], ...] = get_args(
-    get_args(ModelSpec)[0]
-)
+Family = type[LinearSpec | LogisticSpec | MLPSpec | CNNSpec | RNNSpec]
+FAMILIES: tuple[Family, ...] = get_args(get_args(ModelSpec)[0])

@@ -1,13 +1,13 @@
 """`trainsmith datasets …`"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from client.answers import Dataset
+from client.answers import Column, Dataset
 from client.commands.options import AsJson, Limit, open_client
-from client.output import note, print_fields, print_json, print_rows, show_time
+from client.output import note, print_fields, print_json, print_rows, show, show_time
 
 app = typer.Typer(no_args_is_help=True, help="What there is to train on.")
 FORMATS = "csv, tsv, jsonl, parquet, text, npz, idx or images. Default: guessed."
@@ -44,7 +44,7 @@ def list_datasets(ctx: typer.Context, limit: Limit = 50, as_json: AsJson = False
 
 
 @app.command("show")
-def show(
+def get_dataset(
     ctx: typer.Context,
     dataset_id: DatasetId,
     preview: Annotated[bool, typer.Option("--preview", help="The first rows.")] = False,
@@ -56,7 +56,9 @@ def show(
         dataset = datasets.get(dataset_id)
         return print_json(dataset) if as_json else show_dataset(dataset)
     rows = datasets.preview(dataset_id)
-    print_json(rows) if as_json else print_rows(rows["columns"], rows["rows"])
+    if as_json:
+        return print_json(rows)
+    print_rows(rows["columns"], [[describe_cell(cell) for cell in row] for row in rows["rows"]])
 
 
 @app.command("delete")
@@ -79,6 +81,39 @@ def show_dataset(dataset: Dataset) -> None:
     )
     typer.echo()
     print_rows(
-        ["COLUMN", "KIND", "MISSING", "DISTINCT"],
-        [(c["name"], c["kind"], c["missing"], c["distinct"]) for c in dataset["columns"]],
+        ["COLUMN", "KIND", "MISSING", "DISTINCT", "SIZE"],
+        [
+            (c["name"], c["kind"], c["missing"], c["distinct"], describe_size(c))
+            for c in dataset["columns"]
+        ],
     )
+
+
+def describe_size(column: Column) -> str:
+    """Of pictures and sequences, as in `32 x 32, colour`; empty for other kinds."""
+    if image := column.get("image"):
+        height = describe_range(image["height_min"], image["height_max"])
+        width = describe_range(image["width_min"], image["width_max"])
+        return f"{height} x {width}, {'colour' if image['channels'] == 3 else 'grey'}"
+    if steps := column.get("sequence"):
+        length = describe_range(steps["steps_min"], steps["steps_max"])
+        return f"{length} steps of {steps['width']}"
+    return ""
+
+
+def describe_range(least: int, most: int) -> str:
+    return str(most) if least == most else f"{least}-{most}"
+
+
+def describe_cell(cell: Any) -> Any:
+    """A picture by its name and size; of a sequence the steps that the server shows."""
+    match cell:
+        case {"name": name, "height": height, "width": width}:
+            return f"{name or 'picture'} ({height} x {width})"
+        case [[_], *_]:
+            return f"[{', '.join(show(step[0]) for step in cell)}, …]"
+        case [[*_], *_]:
+            steps = (" ".join(show(number) for number in step) for step in cell)
+            return f"[{'; '.join(steps)}; …]"
+        case _:
+            return cell

@@ -9,6 +9,7 @@ import typer
 from client.answers import Job
 from client.commands.options import AsJson, JobId, Limit, open_client
 from client.commands.spec import apply_settings, read_spec
+from client.evaluation import show_evaluation
 from client.output import (
     make_console,
     note,
@@ -153,6 +154,13 @@ def show_logs(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> Non
     """Print what the training process printed."""
     text = open_client(ctx).jobs.logs(job_id)
     print_json({"lines": text.splitlines()}) if as_json else typer.echo(text, nl=False)
+
+
+@app.command("evaluation")
+def get_evaluation(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
+    """Show how good the trained model is, beside a trivial one."""
+    evaluation = open_client(ctx).jobs.evaluation(job_id)
+    print_json(evaluation) if as_json else show_evaluation(evaluation)
 
 
 @app.command("explanations")

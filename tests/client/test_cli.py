@@ -113,6 +113,62 @@ FEED = [
 ]
 
 
+def test_a_dataset_is_shown_with_the_size_of_what_its_columns_hold(
+    server: ScriptedServer, run: Any
+) -> None:
+    plain = {"missing": 0, "distinct": 9}
+    picture = {"channels": 3, "height_min": 8, "height_max": 32, "width_min": 8, "width_max": 8}
+    columns = [
+        {"name": "a", "kind": "image", "image": picture, **plain},
+        {
+            "name": "b",
+            "kind": "sequence",
+            "sequence": {"width": 2, "steps_min": 5, "steps_max": 14},
+            **plain,
+        },
+        {"name": "c", "kind": "number", "image": None, "sequence": None, **plain},
+    ]
+    dataset = {"id": "ds_1", "name": "n", "format": "images", "rows": 9, "sha256": "00"}
+    created = {"created_at": "2026-01-31T12:00:00Z", "columns": columns}
+    server.script = [answer(200, dataset | created)]
+    lines = run("datasets", "show", "ds_1").stdout.splitlines()[-3:]
+    assert lines[0].endswith("8-32 x 8, colour")
+    assert lines[1].endswith("5-14 steps of 2")
+    assert lines[2].split() == ["c", "number", "0", "9"]
+
+
+def test_a_preview_shows_pictures_and_steps_in_short(server: ScriptedServer, run: Any) -> None:
+    cell = {"name": "cat/1.png", "height": 8, "width": 9, "channels": 1}
+    steps = [[[0.5, 1.0], [0.25, 2.0]], [[1 / 3], [2.0]]]
+    rows = [[cell, 1.5, steps[0]], [None, None, steps[1]]]
+    server.script = [answer(200, {"columns": ["a", "b", "c"], "rows": rows})]
+    _, first, second = run("datasets", "show", "ds_1", "--preview").stdout.splitlines()
+    assert first.split("  ") == ["cat/1.png (8 x 9)", "1.5", "[0.5 1; 0.25 2; …]"]
+    assert second.split() == ["-", "-", "[0.333333,", "2,", "…]"]
+
+
+def test_an_evaluation_stands_beside_its_baseline(server: ScriptedServer, run: Any) -> None:
+    evaluation = {
+        "test": {"loss": 0.25, "accuracy": 0.9},
+        "validation": {"loss": 0.3, "accuracy": 0.8},
+        "baseline": {"kind": "majority_class", "accuracy": 0.5},
+        "per_class": [{"precision": 1.0, "class": "x", "support": 7}],
+        "cross_validation": {"folds": [{}, {}], "mean": {"loss": 0.4}, "std": {"loss": 0.1}},
+        "warnings": ["few rows"],
+    }
+    server.script = [answer(200, evaluation)]
+    result = run("jobs", "evaluation", ID)
+    assert [line.split() for line in result.stdout.splitlines()] == [
+        ["SCORE", "TEST", "VALIDATION", "BASELINE", "2", "FOLDS", "DEVIATION"],
+        ["accuracy", "0.9", "0.8", "0.5", "-", "-"],
+        ["loss", "0.25", "0.3", "-", "0.4", "0.1"],
+        [],
+        ["CLASS", "SUPPORT", "PRECISION"],
+        ["x", "7", "1"],
+    ]
+    assert result.stderr == "warning: few rows\n"
+
+
 def test_watching_prints_lines_and_a_curve(server: ScriptedServer, run: Any) -> None:
     end = frame(5, "state", status="succeeded")
     done = make_job(status="succeeded")

@@ -36,6 +36,12 @@ def test_folds_are_shown_one_by_one_and_together() -> None:
     assert text == "test/accuracy 0.97\nover 2 folds: accuracy 0.9 ± 0.012"
 
 
+def test_a_useless_model_is_seen_beside_its_baseline() -> None:
+    baseline = {"kind": "majority_class", "accuracy": 0.5}
+    text = describe_scores({"test": {"accuracy": 0.48}, "baseline": baseline})
+    assert text == "test/accuracy 0.48\nbaseline (majority class): accuracy 0.5"
+
+
 def test_a_learning_rate_that_was_found_is_shown() -> None:
     event = make_event("lr_finder", chosen=0.012345, points=[[0.1, 1.0]])
     assert describe_event(event) == "learning rate found: 0.0123"

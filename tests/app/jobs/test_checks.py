@@ -400,6 +400,12 @@ def test_a_family_that_reads_in_order_gets_tokens(family: str) -> None:
     assert resolve(spec, table(NOTE, CLASSES), None).spec == spec
 
 
+def test_where_nobody_says_what_to_read_text_is_read_alone() -> None:
+    planned = plan(number("length"), NOTE, CLASSES, model={"type": "rnn"})
+    assert planned.spec.dataset.inputs == ["note"]
+    assert "without 'length'" in planned.warnings[0]["message"]
+
+
 @pytest.mark.parametrize(
     ("columns", "parts", "where", "part"),
     [
@@ -409,7 +415,18 @@ def test_a_family_that_reads_in_order_gets_tokens(family: str) -> None:
             "dataset.inputs",
             "use cnn or mlp for pictures",
         ),
-        ((number("length"), NOTE), {"model": {"type": "rnn"}}, "dataset.inputs", "one column"),
+        (
+            (number("length"), NOTE),
+            {"model": {"type": "rnn"}, "dataset": {"inputs": ["length", "note"]}},
+            "dataset.inputs",
+            "one column, and here are 'length', 'note'",
+        ),
+        (
+            (NOTE, Column(name="title", kind="text", distinct=150)),
+            {"model": {"type": "cnn"}},
+            "dataset.inputs",
+            "'note', 'title': list one",
+        ),
         ((number("length"),), {"model": {"type": "rnn"}}, "dataset.inputs", "holds number"),
         (
             (NOTE,),

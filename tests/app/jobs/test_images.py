@@ -77,6 +77,11 @@ def test_where_nobody_says_what_to_read_pictures_are_read_alone() -> None:
     assert "without 'length'" in planned.warnings[0]["message"]
 
 
+def test_pictures_go_before_the_text_about_them() -> None:
+    planned = plan(image(), Column(name="note", kind="text", distinct=150), CLASSES, model=CNN)
+    assert planned.spec.dataset.inputs == ["photo"]
+
+
 def test_a_block_that_has_nothing_left_to_pool_is_warned_about() -> None:
     model = {"type": "cnn", "channels": [4] * 6, "pool": "max"}
     (warning,) = plan(image(), CLASSES, model=model).warnings
@@ -114,7 +119,13 @@ def test_a_block_that_has_nothing_left_to_pool_is_warned_about() -> None:
             "dataset.image",
             "leave it out",
         ),
-        ((image(),), {"model": {**CNN, "over": "tokens"}}, "dataset.inputs", "holds image"),
+        ((image(),), {"model": {**CNN, "over": "tokens"}}, "model.over", "use image or auto"),
+        (
+            (image(),),
+            {"model": {**CNN, "over": "sequence", "gather": "flatten"}},
+            "model.over",
+            "not as sequence",
+        ),
         ((number("n"),), {"model": {**CNN, "over": "image"}}, "dataset.inputs", "holds pictures"),
         (
             (image(),),

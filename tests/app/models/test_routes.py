@@ -15,6 +15,7 @@ def test_one_family_is_described_as_in_the_list(client: TestClient) -> None:
     (mlp,) = [f for f in client.get("/v1/models").json()["data"] if f["type"] == "mlp"]
     assert client.get("/v1/models/mlp").json() == mlp
     assert mlp["tasks"] == ["regression", "classification"]
+    assert mlp["takes"] == ["table", "image"]
 
 
 def test_an_unknown_family_is_not_found(client: TestClient) -> None:
@@ -34,6 +35,7 @@ def test_the_catalogue_names_what_a_job_can_be_trained_with(client: TestClient) 
     assert losses["cross_entropy"] == ["classification"]
     takes = {each["type"]: each["takes"] for each in catalogue["augmentations"]}
     assert takes["mixup"] == ["image", "sequence", "table"]
+    assert [each["type"] for each in catalogue["explanations"]] == ["integrated_gradients"]
     metrics = {metric["name"]: metric for metric in catalogue["metrics"]}
     assert metrics["rmse"] == {"name": "rmse", "tasks": ["regression"], "better": "lower"}
     assert metrics["accuracy"]["better"] == "higher"
