@@ -114,7 +114,9 @@ class TrainingSpec(Spec):
         "decay rises to this value: at most (1 + step) / (10 + step).",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="auto: bfloat16 autocast on GPUs that are fast at it."
+        default="auto",
+        description="auto: bfloat16 autocast on GPUs that are fast at it. Text as counts of terms "
+        "is always trained on in float32.",
     )
     early_stopping: EarlyStoppingSpec | None = None
     log_every: int | None = Field(

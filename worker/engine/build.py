@@ -11,6 +11,7 @@ from app.specs.training import MetricName, TrainingSpec
 from worker import registry
 from worker.data.batches import Batches
 from worker.data.blocks import BlockBatches
+from worker.data.features import Features
 from worker.data.mapped import MappedRows
 from worker.data.prepare import Part, Prepared
 from worker.data.targets import ClassTarget, LabelsTarget, NumberTarget, Target
@@ -58,7 +59,7 @@ def build_loss(request: Request, data: Prepared) -> Loss:
     loss = registry.build_loss(spec)
     if request.spec.training.class_weights is None:
         return loss
-    return weigh_classes(loss, find_class_weights(request.spec.training, data))
+    return weigh_classes(loss, find_class_weights(request, data))
 
 
 def build_label_loss(request: Request, data: Prepared, target: LabelsTarget) -> Loss:
@@ -94,9 +95,9 @@ def count_outputs(loss: Loss, target: Target) -> int:
     return len(target.names)
 
 
-def find_class_weights(training: TrainingSpec, data: Prepared) -> Tensor:
+def find_class_weights(request: Request, data: Prepared) -> Tensor:
     """(C,)"""
-    weights, classes = training.class_weights, data.classes
+    weights, classes = request.spec.training.class_weights, data.classes
     if not classes:
         raise UserError(
             "A regression has no classes to weigh.", hint="Leave training.class_weights out."
@@ -105,12 +106,20 @@ def find_class_weights(training: TrainingSpec, data: Prepared) -> Tensor:
         counts = torch.bincount(data.train.targets.cpu(), minlength=len(classes)).double()
         return (len(data.train) / (len(classes) * counts)).float()
     assert isinstance(weights, dict)
-    if strangers := sorted(weights.keys() - set(classes)):
+    if strangers := sorted(weights.keys() - set(classes) - find_known_classes(request)):
         raise UserError(
             f"training.class_weights names {strangers[0]!r}, which no training row has.",
             hint=f"The classes are {', '.join(classes[:20])}.",
         )
     return torch.tensor([weights.get(name, 1.0) for name in classes])
+
+
+def find_known_classes(request: Request) -> set[str]:
+    """Those of all rows, or the most common of very many: a rare one may train no model, or not
+    that of every fold."""
+    targets = request.spec.dataset.targets
+    columns = [column for column in request.dataset.columns if column.name in targets]
+    return {value for column in columns for value, _ in column.values}
 
 
 def build_trainer(
@@ -136,12 +145,17 @@ def build_trainer(
         reporter=reporter,
         warnings=warnings,
         device=device,
-        autocast=choose_autocast(training.precision, device),
+        autocast=choose_autocast(choose_precision(training, data.features), device),
         best=Best(spec.checkpoints.monitor),
         early_stopping=EarlyStopping(training.early_stopping),
         average=None if training.ema_decay is None else Average(model, training.ema_decay),
         augmenter=build_augmenter(training, data.features),
     )
+
+
+def choose_precision(training: TrainingSpec, features: Features) -> str:
+    """torch multiplies sparse rows in float32 alone."""
+    return "float32" if features.sparse else training.precision
 
 
 def build_model(request: Request, data: Prepared, outputs: int) -> nn.Module:

@@ -60,14 +60,17 @@ class Block(nn.Module):
         return self.dropout(y), present
 
     def normalise(self, y: Tensor, present: Tensor | None) -> Tensor:
-        """Of rows that are filled up, the means are those of the places that are there."""
-        if present is None or not self.training or isinstance(self.norm, nn.Identity):
+        """Of rows that are filled up, the means are those of the places that are there. One place
+        alone has no deviation, and stays as it is in training."""
+        if not self.training or isinstance(self.norm, nn.Identity):
             normed: Tensor = self.norm(y)
             return normed
+        if present is None:
+            return self.norm(y) if y[:, 0].numel() > 1 else y
         there = present[:, 0] > 0  # (B, L)
         places = y.transpose(1, 2)[there]  # (P, C)
         if len(places) > 1:
-            places = self.norm(places)  # one place alone has no deviation
+            places = self.norm(places)
         filled = places.new_zeros(*there.shape, places.shape[1])
         filled[there] = places
         return filled.transpose(1, 2)

@@ -296,3 +296,16 @@ def test_a_cell_may_be_what_holds_pixels(tmp_path: Path) -> None:
 def test_a_cell_that_is_no_picture_is_refused_by_its_row(cell: Any, problem: str) -> None:
     with pytest.raises(ValueError, match=f"column 'image', row 2: .*{problem}"):
         ImageInput("image", 1, 2, 2).read([[[0, 1], [2, 3]], cell])
+
+
+def test_batch_norm_lets_one_place_alone_be(ask: Ask) -> None:
+    """A picture of one pixel, and a last batch of one row."""
+    model = {"type": "cnn", "norm": "batch", "channels": [3, 4]}
+    size = {"height": 1, "width": 1, "channels": 1}
+    split = {"validation": 0.0, "test": 0.0}
+    spec = make_spec(
+        model=model,
+        dataset={"image": size, "split": split},
+        training={"epochs": 1, "batch_size": 8},
+    )
+    assert run(ask(spec, make_image_rows(25)), Recorder()).evaluation is not None

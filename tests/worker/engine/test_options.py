@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from app.specs.columns import Column
 from app.specs.training import CLASSIFICATION_METRICS, REGRESSION_METRICS
 from tests.worker.conftest import REGRESSION, Recorder, make_rows, make_spec
 from worker.engine.average import Average
@@ -95,6 +97,22 @@ def test_a_weight_for_a_class_that_is_not_there_is_refused(ask: Ask) -> None:
     spec = make_spec(training=make_training(class_weights={"c7": 2.0}))
     with pytest.raises(UserError, match="'c7', which no training row has"):
         train(ask(spec))
+
+
+def test_a_weight_for_a_class_that_is_in_test_rows_alone_changes_nothing(ask: Ask) -> None:
+    rows = make_rows()
+    rows["y"][:2] = ["rare", "rare"]
+    rows["part"] = ["test"] * 4 + ["train"] * 56
+    split = {"by": "column", "column": "part", "test": None}
+    weights = []
+    for each in (None, {"rare": 5.0}):
+        training = make_training(class_weights=each)
+        request = ask(make_spec(training=training, dataset={"split": split}), rows)
+        known = Column(name="y", kind="category", values=[("c0", 20), ("rare", 2)])
+        columns = [known if c.name == "y" else c for c in request.dataset.columns]
+        table = replace(request.dataset, columns=tuple(columns))
+        weights.append(train(replace(request, dataset=table))[1]["weight"])
+    assert torch.equal(*weights)
 
 
 def test_counts_are_predicted_in_their_own_units(ask: Ask) -> None:

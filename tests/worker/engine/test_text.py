@@ -185,3 +185,14 @@ def test_a_cut_changes_nothing_and_neither_does_running_again(ask: Ask, name: st
         (last,) = {each.name for each in recorder.checkpoints if each.step == 12} or {""}
         contents.append((request.folder.parent / last / "model.safetensors").read_bytes())
     assert contents[0] == contents[1]
+
+
+def test_sparse_rows_stay_in_float32(ask: Ask) -> None:
+    """torch has no product of them in bfloat16."""
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        request = ask(make_job("mlp", epochs=1, precision=precision), make_text_rows())
+        evaluation = run(request, Recorder()).evaluation
+        assert evaluation is not None
+        losses.append(evaluation["validation"]["loss"])
+    assert losses[0] == losses[1]
