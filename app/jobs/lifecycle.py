@@ -72,12 +72,17 @@ def _state(
     }
 
 
-def add(session: Session, job: Job) -> Job:
-    """Store a new queued job and wake a worker once that is durable."""
-    job.event_seq = 1
+def add(session: Session, job: Job, warnings: Sequence[str] = ()) -> Job:
+    """Store a new queued job and wake a worker once that is durable.
+
+    Its feed begins with the `warnings` about its spec.
+    """
+    events = [NewEvent("state", _state(JobStatus.QUEUED))]
+    events += [NewEvent("warning", {"message": warning}) for warning in warnings]
+    job.event_seq = len(events)
     session.add(job)
     session.flush()
-    append_events(session, job.id, None, 1, [NewEvent("state", _state(JobStatus.QUEUED))])
+    append_events(session, job.id, None, job.event_seq, events)
     after_commit(session, hints.hint_work)
     return job
 

@@ -43,7 +43,7 @@ def retry(session: Session, job: Job, start: Start, key: str | None) -> Submitte
     new_job_id = new_id("job")
     origin = None if start == "scratch" else inherit(session, job, start, new_job_id)
     values = {"id": new_job_id, "retry_of": job.id, "retry_from": origin}
-    new = add_job(session, job.project_id, plan.spec, key, digest, **values)
+    new = add_job(session, job.project_id, plan, key, digest, **values)
     return Submitted(new, replayed=False)
 
 

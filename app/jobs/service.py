@@ -72,7 +72,7 @@ def submit(session: Session, project_id: str, spec: JobSpec, key: str | None) ->
     if earlier is not None:
         return Submitted(earlier, replayed=True)
     plan = plan_job(session, project_id, spec)
-    return Submitted(add_job(session, project_id, plan.spec, key, digest), replayed=False)
+    return Submitted(add_job(session, project_id, plan, key, digest), replayed=False)
 
 
 def find_replay(session: Session, project_id: str, key: str | None, digest: str) -> Job | None:
@@ -93,9 +93,10 @@ def find_replay(session: Session, project_id: str, key: str | None, digest: str)
 
 
 def add_job(
-    session: Session, project_id: str, spec: JobSpec, key: str | None, digest: str, **values: Any
+    session: Session, project_id: str, plan: Plan, key: str | None, digest: str, **values: Any
 ) -> Job:
     refuse_full_queue(session, project_id)
+    spec = plan.spec
     job = Job(
         project_id=project_id,
         name=spec.name,
@@ -109,11 +110,15 @@ def add_job(
         request_sha256=digest if key else None,
         **values,
     )
-    lifecycle.add(session, job)
+    lifecycle.add(session, job, [describe_warning(warning) for warning in plan.warnings])
     session.refresh(job)
     faults.reach("api.before_commit")
     after_commit(session, partial(faults.reach, "api.after_commit"))
     return job
+
+
+def describe_warning(warning: FieldError) -> str:
+    return f"{'.'.join(map(str, warning['loc']))}: {warning['message']}"
 
 
 def refuse_full_queue(session: Session, project_id: str) -> None:

@@ -11,7 +11,15 @@ from app.jobs import lifecycle
 from app.jobs.tables import Job, Reason
 from app.projects.tables import Project
 from app.storage import get_path, job_key
-from tests.factories import Account, claim_job, job_body, make_account, make_dataset
+from tests.factories import (
+    Account,
+    category,
+    claim_job,
+    job_body,
+    make_account,
+    make_dataset,
+    number,
+)
 
 Create = Callable[..., dict[str, Any]]
 EVALUATION = {  # as the engine makes it
@@ -75,6 +83,22 @@ def test_a_created_job_is_queued_with_every_default_filled_in(
     assert job["spec"]["training"]["loss"]["type"] == "binary_cross_entropy"
     assert job["created_at"].endswith("Z")
     assert client.get(answer.headers["Location"]).json() == job
+
+
+def test_the_feed_begins_with_what_the_plan_warns_about(
+    client: TestClient, account: Account, create: Create
+) -> None:
+    columns = [number("length"), number("same", distinct=1), category("species", "x", "y")]
+    body = job_body(make_dataset(account.project_id, *columns))
+    (warning,) = client.post("/v1/jobs/validate", json=body).json()["warnings"]
+    job_id = client.post("/v1/jobs", json=body).json()["id"]
+    events = client.get(f"/v1/jobs/{job_id}/events").json()["data"]
+    assert [(event["seq"], event["type"]) for event in events] == [(1, "state"), (2, "warning")]
+    assert events[1]["data"] == {"message": f"dataset.inputs: {warning['message']}"}
+    claim_job()
+    assert client.get(f"/v1/jobs/{job_id}/events").json()["data"][2]["seq"] == 3
+    quiet = client.get(f"/v1/jobs/{create()['id']}/events").json()["data"]
+    assert [event["type"] for event in quiet] == ["state"]
 
 
 def test_validate_answers_the_plan_and_queues_nothing(client: TestClient, dataset: str) -> None:
