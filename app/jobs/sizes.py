@@ -7,6 +7,7 @@ from app.config import get_settings
 from app.errors import ResourceLimit, field_error
 from app.specs import JobSpec
 from app.specs.columns import Column
+from app.specs.shares import count_share
 
 FLOAT_BYTES = 4
 LONG_BYTES = 8
@@ -36,20 +37,16 @@ def count_rows(spec: JobSpec, usable: int, test_usable: int | None, divider: Col
     if split.by == "column" and divider is not None:
         found = dict(divider.values)
         tested = found.get("test", 0)
-        held_out = found.get("validation", 0) or _share(usable - tested, split.validation)
+        held_out = found.get("validation", 0) or count_share(usable - tested, split.validation)
         return Rows(
             usable,
             max(0, usable - held_out - tested),
             held_out,
             tested if test_usable is None else test_usable,
         )
-    validation, test = _share(usable, split.validation), _share(usable, split.test or 0)
+    validation, test = count_share(usable, split.validation), count_share(usable, split.test or 0)
     train = max(0, usable - validation - test)
     return Rows(usable, train, validation, test if test_usable is None else test_usable)
-
-
-def _share(rows: int, share: float) -> int:
-    return max(1, round(rows * share)) if share > 0 else 0
 
 
 def count_outputs(spec: JobSpec, targets: Sequence[Column]) -> int:

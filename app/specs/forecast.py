@@ -6,6 +6,7 @@ from itertools import pairwise
 from pydantic import Field
 
 from app.specs.base import ColumnName, Spec
+from app.specs.shares import count_share
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,3 @@ class ForecastSpec(Spec):
             for first, end in pairwise(borders)
         ]
         return spans[0], spans[1], spans[2]
-
-
-def count_share(rows: int, share: float) -> int:
-    """A part that is asked for is never empty."""
-    return max(1, round(rows * share)) if share > 0 else 0

@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from app.specs.shares import count_share
 from worker.data.cells import RawColumn
 from worker.data.divide import PARTS
 from worker.data.parts import to_labels
-from worker.data.split import count_share, share_out
+from worker.data.split import share_out
 from worker.engine.errors import DataError
 
 TRAIN, VALIDATION, TEST, DROPPED = range(4)

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 import torch
 from torch import Tensor
 
+from app.specs.shares import count_share
 from worker.data.cells import RawColumn
-from worker.data.split import Split, count_share
+from worker.data.split import Split
 from worker.engine.errors import DataError
 
 PARTS = ("train", "validation", "test")

@@ -7,6 +7,8 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from app.specs.shares import count_share
+
 
 @dataclass(frozen=True)
 class Split:
@@ -33,11 +35,6 @@ def split_rows(
     ]
     held_out, tested, trained = (torch.tensor(sorted(part), dtype=torch.long) for part in parts)
     return Split(trained, held_out, tested)
-
-
-def count_share(rows: int, share: float) -> int:
-    """A part that is asked for is never empty."""
-    return max(1, round(rows * share)) if share > 0 else 0
 
 
 def _take(queues: list[list[int]], wanted: int) -> list[int]:

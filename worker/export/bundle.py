@@ -13,6 +13,7 @@ from worker import registry
 from worker.data import cells, columns, features, image, pictures, sequence, targets, text, windows
 from worker.data.features import Features, Input
 from worker.data.image import ImageInput
+from worker.data.sequence import SequenceInput
 from worker.data.targets import NumberTarget
 from worker.data.windows import WindowsInput
 from worker.engine.checkpoint import write_folder
@@ -48,6 +49,11 @@ WINDOWS = (
     "there are N - {more}\nforecasts: what follows the first {window} rows, and so on; the last "
     "one is beyond all rows. Each is\n{each}."
 )
+SEQUENCES = (
+    "Each line is a JSON\nobject; a sequence in it is a list of any number of steps, each a list "
+    "of {} numbers."
+)
+SERIES = "Each line is a JSON\nobject; a sequence in it is a list of any number of numbers."
 IMAGES = {
     "pillow": ", and Pillow for files",
     "files": "picture.png",
@@ -125,6 +131,10 @@ def explain(request: Request, fitted: Features) -> str:
 def choose_words(fitted: Features) -> dict[str, str]:
     if isinstance(fitted.whole, ImageInput):
         return IMAGES
+    if isinstance(fitted.whole, SequenceInput):
+        (width,) = fitted.whole.shape
+        cells = SERIES if width == 1 else SEQUENCES.format(width)
+        return CELLS | {"files": "rows.jsonl", "cells": cells}
     if isinstance(fitted.whole, WindowsInput):
         window, horizon = fitted.whole.window, len(fitted.target.names)
         each = "the next value" if horizon == 1 else f"a list of the next {horizon} values"

@@ -106,7 +106,10 @@ def main() -> None:
     if len(sys.argv) < 2:
         sys.exit(USAGE)
     predictor = load(Path(__file__).resolve().parent)
-    answers = predictor.predict(read_arguments(sys.argv[1:], predictor.features))
+    try:
+        answers = predictor.predict(read_arguments(sys.argv[1:], predictor.features))
+    except (ValueError, OSError) as error:  # of the rows: cells, files
+        sys.exit(f"predict.py: {error}")
     sys.stdout.writelines(
         f"{json.dumps(each, ensure_ascii=False) if isinstance(each, (dict, list)) else each}\n"
         for each in answers

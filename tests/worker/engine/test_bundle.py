@@ -98,6 +98,25 @@ def test_the_lines_of_the_readme_work(ask: Ask, tmp_path: Path) -> None:
     assert "'c2': 0." in shares
 
 
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [("a,b\n1,2\n", "column 'c', row 1: is absent"), (None, "rows.csv")],
+)
+def test_rows_that_cannot_be_read_are_one_line(
+    ask: Ask, tmp_path: Path, cells: str | None, words: str
+) -> None:
+    request = ask()
+    run(request, Recorder())
+    folder = unpack(request, "a1/s18", tmp_path / "bundle")
+    if cells is not None:
+        (folder / "rows.csv").write_text(cells)
+    command = [sys.executable, "-I", "predict.py", "rows.csv"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert words in line
+
+
 def test_a_bundle_holds_no_trace_of_the_service_but_its_recipe(ask: Ask) -> None:
     request = ask()
     run(request, Recorder())

@@ -257,7 +257,9 @@ def test_a_bundle_reads_json_lines_and_its_readme_works(ask: Ask, tmp_path: Path
     lines = "\n".join(json.dumps({"steps": row}) for row in steps)
     (folder / "rows.jsonl").write_text(f"{lines}\n")
     assert call_apart(folder, "predict.py", "rows.jsonl") == predict_apart(folder, {"steps": steps})
-    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    readme = (folder / "README.md").read_text()
+    assert "predict.py rows.jsonl" in readme
+    code = readme.split("```python\n")[1].split("```")[0]
     assert call_apart(folder, "-c", f"import sys; sys.path.insert(0, '.')\n{code}")
 
 
