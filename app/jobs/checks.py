@@ -17,7 +17,8 @@ from app.jobs.folds import check_fold_column, fill_folds
 from app.jobs.forecasts import check_forecast, check_test_series, count_windows, find_series
 from app.jobs.hold import choose_hold, find_reason
 from app.jobs.images import refuse_missing_images
-from app.jobs.inputs import absent, find_inputs
+from app.jobs.inputs import absent
+from app.jobs.reading import find_inputs
 from app.jobs.sequences import check_test_sequences
 from app.jobs.sizes import Rows, Size, count_outputs, count_rows, measure_row, refuse_oversize
 from app.jobs.splits import check_split

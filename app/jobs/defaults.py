@@ -8,6 +8,7 @@ from app.jobs.splits import count_drawn_parts
 from app.jobs.targets import Targets
 from app.specs import JobSpec
 from app.specs.columns import Column
+from app.specs.data import SplitSpec
 from app.specs.losses import (
     CLASSIFICATION_LOSSES,
     LABEL_LOSSES,
@@ -31,16 +32,8 @@ def fill(
 ) -> JobSpec:
     """`divider` is the column that the split looks at."""
     task = targets.task
-    test = spec.dataset.split.test
-    if test is None:
-        test = 0.0 if spec.dataset.test_id or spec.dataset.split.by == "column" else 0.1
-    split = spec.dataset.split.model_copy(update={"test": test})
     check_class_weights(found, spec, targets)
-    parts = count_drawn_parts(split, divider)
-    stratify = parts > 0 and choose_stratify(found, split.stratify, targets, parts)
-    split = split.model_copy(update={"stratify": stratify})
-    if spec.dataset.forecast is not None:
-        split = split.model_copy(update={"by": "time", "column": spec.dataset.forecast.column})
+    split = fill_split(found, spec, targets, divider)
     dataset = spec.dataset.model_copy(
         update={
             "inputs": inputs.names,
@@ -63,6 +56,22 @@ def fill(
             ),
         }
     )
+
+
+def fill_split(
+    found: Findings, spec: JobSpec, targets: Targets, divider: Column | None
+) -> SplitSpec:
+    data = spec.dataset
+    test = data.split.test
+    if test is None:
+        test = 0.0 if data.test_id or data.split.by == "column" else 0.1
+    split = data.split.model_copy(update={"test": test})
+    parts = count_drawn_parts(split, divider)
+    stratify = parts > 0 and choose_stratify(found, split.stratify, targets, parts)
+    split = split.model_copy(update={"stratify": stratify})
+    if data.forecast is not None:
+        split = split.model_copy(update={"by": "time", "column": data.forecast.column})
+    return split
 
 
 def fill_model(spec: JobSpec, task: Task, inputs: Inputs) -> dict[str, str]:
