@@ -14,7 +14,8 @@ PARTS = ("train", "validation", "test")
 def check_split(found: Findings, spec: JobSpec, columns: Mapping[str, Column]) -> None:
     split, loc = spec.dataset.split, ["dataset", "split", "column"]
     if split.column is None:
-        warn_of_unread_parts(found, spec, columns)
+        if spec.dataset.forecast is None:
+            warn_of_unread_parts(found, spec, columns)
         return
     column = columns.get(split.column)
     if column is None:

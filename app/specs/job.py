@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, JsonValue
 
 from app.specs.base import Name, SafeText, Spec
 from app.specs.data import DatasetSpec
@@ -19,8 +19,26 @@ LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Z
 LabelValue = Annotated[SafeText, Field(max_length=200)]
 
 
+EXAMPLES: list[JsonValue] = [
+    {
+        "name": "iris",
+        "model": {"type": "mlp", "hidden": [32]},
+        "dataset": {"id": f"ds_{'0' * 32}", "target": "species"},
+    },
+    {
+        "name": "shapes",
+        "model": {"type": "cnn", "channels": [16, 32], "pool": "max"},
+        "dataset": {"id": f"ds_{'0' * 32}", "inputs": ["image"], "target": "label"},
+        "training": {"epochs": 10, "augment": [{"type": "flip"}, {"type": "shift", "pixels": 3}]},
+        "evaluation": {"explanations": [{"type": "integrated_gradients", "rows": 8}]},
+    },
+]
+
+
 class JobSpec(Spec):
     """One training request."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": EXAMPLES})
 
     name: Name
     model: ModelSpec

@@ -3,6 +3,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from app.main import create_app
+from app.specs import JobSpec
 
 
 def operations() -> list[tuple[str, str, dict[str, Any]]]:
@@ -49,3 +50,10 @@ def test_the_document_is_served_without_a_key(server: TestClient) -> None:
     server.headers.pop("Authorization", None)
     assert server.get("/openapi.json").json()["info"]["title"] == "Trainsmith"
     assert server.get("/docs").status_code == 200
+
+
+def test_the_examples_of_a_job_are_jobs() -> None:
+    schema = create_app().openapi()["components"]["schemas"]["JobSpec"]
+    assert schema["examples"]
+    for example in schema["examples"]:
+        assert JobSpec.model_validate(example).name == example["name"]
