@@ -57,7 +57,7 @@ def make_tokens(path: Path, size_bytes: int) -> None:
 def copy(query: str, path: Path) -> None:
     with duckdb.connect(config={"memory_limit": "1GB", "temp_directory": ""}) as connection:
         connection.execute("SELECT setseed(0.5)")
-        connection.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet, ROW_GROUP_SIZE 50000)")
+        connection.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet, ROW_GROUP_SIZE 48000)")
 
 
 TABLE: dict[str, Any] = {

@@ -73,10 +73,11 @@ class BlockBatches:
         for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
             self.inputs.expect(int(run[0]), int(run[-1]) + 1)
         generator = torch.Generator().manual_seed(mix_seed(order.seed, start + 1))
-        rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
-        inputs = self.inputs.take(rows)
-        self.inputs.forget()
-        return rows, inputs
+        places = torch.randperm(len(rows), generator=generator).numpy()
+        inputs = self.inputs.take(rows, places)
+        shuffled = np.empty_like(rows)
+        shuffled[places] = rows
+        return shuffled, inputs
 
 
 class BlockOrder:

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-TOKENS_AT_ONCE = 2**18  # put into rows of equal length at once
+PIECE_BYTES = 2**21  # taken before what was read is forgotten: the kernel maps more than was asked
 
 Array = NDArray[Any]
 
@@ -95,8 +95,8 @@ class MappedRows(ABC):
         """In the memory of a model."""
 
     @abstractmethod
-    def take(self, rows: Array) -> Tensor:
-        """(len(rows), ...), not yet on the device."""
+    def read(self, rows: Array) -> Tensor:
+        """(len(rows), ...)"""
 
     @abstractmethod
     def expect(self, first: int, last: int) -> None:
@@ -111,6 +111,19 @@ class MappedRows(ABC):
         moved.device = device
         return moved
 
+    def take(self, rows: Array, places: Array | None = None) -> Tensor:
+        """(len(rows), ...), row `rows[i]` at `places[i]`; not yet on the device."""
+        size = max(1, PIECE_BYTES // self.row_bytes)
+        taken = torch.empty(0)
+        for first in range(0, len(rows), size):
+            piece = slice(first, first + size)
+            read = self.read(rows[piece])
+            if first == 0:
+                taken = read.new_empty(len(rows), *read.shape[1:])
+            taken.numpy()[piece if places is None else places[piece]] = read.numpy()
+            self.forget()
+        return taken
+
     def index_select(self, _dim: int, rows: Tensor) -> Tensor:
         return self.take(rows.cpu().numpy()).to(self.device)
 
@@ -118,9 +131,7 @@ class MappedRows(ABC):
         for first in range(0, len(self), size):
             last = min(first + size, len(self))
             self.expect(first, last)
-            chunk = self.take(np.arange(first, last)).to(self.device)
-            self.forget()
-            yield chunk
+            yield self.take(np.arange(first, last)).to(self.device)
 
 
 class MappedTable(MappedRows):
@@ -137,11 +148,11 @@ class MappedTable(MappedRows):
     def row_bytes(self) -> int:
         return 4 * self.width
 
-    def take(self, rows: Array) -> Tensor:
-        taken = torch.empty(len(rows), self.width)
+    def read(self, rows: Array) -> Tensor:
+        read = torch.empty(len(rows), self.width)
         table = self._cells.numbers.reshape(-1, self.width)
-        np.take(table, rows, axis=0, out=taken.numpy(), mode="clip")
-        return taken
+        np.take(table, rows, axis=0, out=read.numpy(), mode="clip")
+        return read
 
     def expect(self, first: int, last: int) -> None:
         self._cells.expect(first * self.width, last * self.width)
@@ -161,19 +172,13 @@ class MappedTokens(MappedRows):
     def row_bytes(self) -> int:
         return 8 * self.longest
 
-    def take(self, rows: Array) -> Tensor:
-        taken = torch.zeros(len(rows), self.longest, dtype=torch.long)
-        size = max(1, TOKENS_AT_ONCE // self.longest)
-        for first in range(0, len(rows), size):
-            piece = slice(first, first + size)
-            self._fill(taken.numpy()[piece], rows[piece])
-        return taken
-
-    def _fill(self, taken: Array, rows: Array) -> None:
+    def read(self, rows: Array) -> Tensor:
         starts, ends = self._starts.numbers[rows], self._starts.numbers[rows + 1]
         places = starts[:, None] + np.arange(self.longest)
         inside = places < ends[:, None]
-        taken[inside] = self._tokens.numbers[places[inside]]
+        read = torch.zeros(len(rows), self.longest, dtype=torch.long)
+        read.numpy()[inside] = self._tokens.numbers[places[inside]]
+        return read
 
     def expect(self, first: int, last: int) -> None:
         starts = self._starts.numbers

@@ -46,7 +46,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_TEXTS", 11)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 120)
     monkeypatch.setattr(blocks, "GROUP_BYTES", 400)
-    monkeypatch.setattr(mapped, "TOKENS_AT_ONCE", 20)
+    monkeypatch.setattr(mapped, "PIECE_BYTES", 150)
 
 
 def ask_both(
@@ -292,7 +292,7 @@ def test_what_cannot_be_read_is_raised_to_the_trainer(
     def fail(*_: Any) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(type(batches.inputs), "take", fail)
+    monkeypatch.setattr(type(batches.inputs), "read", fail)
     with pytest.raises(OSError, match="Input/output error"):
         next(batches.epoch(0, 0))
 
