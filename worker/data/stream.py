@@ -66,6 +66,8 @@ def refuse_unfit(request: Request, kinds: list[ColumnKind]) -> None:
         odd.append("text as counts of terms")
     if len(request.spec.dataset.targets) > 1:
         odd.append("a job of several targets")
+    if request.spec.dataset.forecast is not None:
+        odd.append("the windows of a forecast")
     if request.spec.evaluation.cross_validation is not None:
         odd.append("the rows of a cross-validation")
     if odd:

@@ -107,6 +107,7 @@ def test_rows_are_divided_and_encoded_as_in_memory(
     rows["day"] = [f"2024-01-{1 + row * 7 % 28:02}" for row in range(90)]
     rows["part"] = [("train", "train", "test", "validation")[row % 4] for row in range(90)]
     rows["two"] = ["test" if row % 5 == 2 else "train" for row in range(90)]
+    rows["halves"] = [("train", "test")[row // 60] for row in range(90)]
     rows["c"][::3] = [None] * 30
     rows["kind"][::7] = [None] * 13
     inputs = ["a", "kind", "b", "c"]
