@@ -22,7 +22,8 @@ from app.jobs.reading import find_inputs
 from app.jobs.sequences import check_test_sequences
 from app.jobs.sizes import Rows, Size, count_outputs, count_rows, measure_row, refuse_oversize
 from app.jobs.splits import check_split
-from app.jobs.targets import Targets, check_targets, check_tested, find_targets
+from app.jobs.targets import Targets, check_repeats, check_targets, check_tested, find_targets
+from app.jobs.terms import check_terms
 from app.specs import JobSpec
 from app.specs.columns import Column
 
@@ -95,7 +96,7 @@ def count_parts(
     test_rows = None if test is None else test.rows - targets.count_missing(test.columns)
     column = table.columns.get(spec.dataset.split.column or "")
     rows = count_rows(spec, usable, test_rows, column)
-    check_rows(found, spec, rows)
+    check_rows(found, spec, rows, targets)
     return rows
 
 
@@ -142,7 +143,15 @@ def _alike(wanted: Column, column: Column, rows: int) -> bool:
 # ---------------------------------------------------------------- rows
 
 
-def check_rows(found: Findings, spec: JobSpec, rows: Rows) -> None:
+def check_rows(found: Findings, spec: JobSpec, rows: Rows, targets: Targets) -> None:
+    """Whether there are enough: for every part, for the terms of texts, for the classes."""
+    check_parts(found, spec, rows)
+    check_terms(found, spec.dataset.text, rows.usable)
+    measured = rows.validation + (rows.test if spec.dataset.test_id is None else 0)
+    check_repeats(found, targets, rows.usable, measured)
+
+
+def check_parts(found: Findings, spec: JobSpec, rows: Rows) -> None:
     split = spec.dataset.split
     short = [
         name

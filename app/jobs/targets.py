@@ -118,6 +118,17 @@ def check_classes(found: Findings, loc: Loc, column: Column) -> None:
         )
 
 
+def check_repeats(found: Findings, targets: Targets, rows: int, measured: int) -> None:
+    """`rows` have a target; `measured` of them are not trained on."""
+    (column, *_) = targets.columns
+    if targets.task == "classification" and measured and column.distinct >= rows:
+        found.refuse(
+            LOC,
+            f"column {column.name!r} has another value in every row, so no class of a row that is "
+            "measured can be learned from other rows; choose another target",
+        )
+
+
 def check_label(found: Findings, loc: Loc, spec: JobSpec, targets: Targets, column: Column) -> None:
     fractional = column.kind == "number" and not column.integer
     if column.distinct < 2 or (column.distinct == 2 and not fractional):
@@ -158,6 +169,18 @@ def check_tested(
             found.refuse(loc, f"in the test dataset {describe_missing(column)}")
         if targets.several and targets.task == "classification":
             check_tested_label(found, loc, wanted, column)
+        elif targets.task == "classification":
+            check_tested_classes(found, loc, wanted, column)
+
+
+def check_tested_classes(found: Findings, loc: Loc, wanted: Column, column: Column) -> None:
+    known, tested = ({value for value, _ in each.values} for each in (wanted, column))
+    if len(known) == wanted.distinct and tested and not known & tested:
+        found.refuse(
+            loc,
+            f"no row of the test dataset has a class of {wanted.name!r}, such as "
+            f"{quote(sorted(known)[:3])}: nothing can be measured; bring rows of the same classes",
+        )
 
 
 def check_tested_label(found: Findings, loc: Loc, wanted: Column, column: Column) -> None:

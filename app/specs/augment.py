@@ -149,7 +149,8 @@ def _refuse_length(field: str, asked: int, most: int, shape: Shape) -> str | Non
     if asked <= most:
         return None
     _, height, width = shape
-    return f"{asked} pixels do not fit images of {height} x {width}; set {field} to at most {most}"
+    fix = f"set {field} to at most {most}" if most else "leave it out"
+    return f"{asked} pixels do not fit images of {height} x {width}; {fix}"
 
 
 AugmentSpec = Annotated[

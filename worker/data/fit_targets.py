@@ -103,7 +103,14 @@ def read_targets(target: Target, part: str, columns: Columns, warnings: Warnings
 
 
 def warn_of_strangers(target: ClassTarget, part: str, numbers: Tensor, warnings: Warnings) -> None:
-    if strangers := int((numbers == len(target.classes)).sum()):
+    strangers = int((numbers == len(target.classes)).sum())
+    if strangers == len(numbers) > 0:
+        raise DataError(
+            f"None of the {strangers} {part} rows has a {target.name!r} that the training rows "
+            "have, so no loss can be measured on them.",
+            hint="Divide the rows otherwise (dataset.split), or bring rows of the same classes.",
+        )
+    if strangers:
         warnings.add(
             f"{strangers} of {len(numbers)} {part} rows have a {target.name!r} that the training "
             "rows do not; they count as wrong."

@@ -71,6 +71,8 @@ def test_every_augmentation_fits_what_it_takes_and_nothing_else(spec: Any) -> No
 def test_images_must_be_large_enough_and_in_colour() -> None:
     grey: Any = Stand("image", (1, 28, 20))
     assert "at most 19" in (find_misfit(parse(type="shift", pixels=20), grey) or "")
+    dot: Any = Stand("image", (1, 1, 9))
+    assert (find_misfit(parse(type="crop", pixels=1), dot) or "").endswith("leave it out")
     assert "28 x 20" in (find_misfit(parse(type="cutout", size=21), grey) or "")
     assert "saturation to 0" in (find_misfit(parse(type="colour", saturation=0.5), grey) or "")
 

@@ -339,13 +339,20 @@ def test_losses_that_do_not_fit_the_target_are_refused(
 @pytest.mark.parametrize(
     ("test", "part"),
     [
-        (table(number("length"), category("color"), category("species")), "'width'"),
+        (table(number("length"), category("color"), category("species", "x", "y")), "'width'"),
         (
-            table(number("length"), category("width"), category("color"), category("species")),
+            table(
+                number("length"),
+                category("width"),
+                category("color"),
+                category("species", "x", "y"),
+            ),
             "'width' holds category",
         ),
         (
-            table(*flower_columns()[:3], category("species", missing=1, first_missing_row=4)),
+            table(
+                *flower_columns()[:3], category("species", "x", "y", missing=1, first_missing_row=4)
+            ),
             "row 4",
         ),
     ],
@@ -564,3 +571,41 @@ def test_test_sequences_must_be_like_those_of_training(tested: Column, part: str
     loc, message = error_of(sequence(), CLASSES, test=table(tested, CLASSES), model=model)
     assert loc == "dataset.test_id"
     assert part in message
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ({"min_df": 150}, True),
+        ({"min_df": 151}, False),
+        ({"max_df": 0.001}, False),
+        ({"min_df": 30, "max_df": 0.1}, False),
+        ({"characters": {"min_df": 200}}, False),
+    ],
+)
+def test_a_text_of_which_no_term_can_be_kept_is_refused(text: dict[str, Any], fits: bool) -> None:
+    columns = (Column(name="review", kind="text", distinct=150), *flower_columns())
+    dataset = {"text": {"type": "tf_idf", **text}}
+    if fits:
+        assert plan(*columns, dataset=dataset)
+    else:
+        loc, message = error_of(*columns, dataset=dataset)
+        assert loc == "dataset.text"
+        assert "lower min_df, or raise max_df" in message
+
+
+def test_a_test_dataset_of_other_classes_is_refused() -> None:
+    test = table(number("length"), category("species", "p", "q"))
+    columns = (number("length"), category("species", "x", "y"))
+    loc, message = error_of(*columns, test=test)
+    assert loc == "dataset.test_id"
+    assert "such as 'x', 'y'" in message
+    assert plan(*columns, test=table(number("length"), category("species", "y", "q")))
+
+
+def test_a_target_that_never_repeats_names_no_classes() -> None:
+    columns = (number("length"), category("species", distinct=150, rarest=1))
+    loc, message = error_of(*columns)
+    assert loc == "dataset.target"
+    assert "another value in every row" in message
+    assert plan(*columns, dataset={"split": {"validation": 0.0, "test": 0.0}})

@@ -214,6 +214,15 @@ def test_a_class_unseen_in_training_counts_as_wrong_and_is_told(ask: Ask) -> Non
     assert "9 of 10 test rows have a 'y' that the training rows do not" in recorder.warnings
 
 
+def test_rows_of_which_none_has_a_known_class_cannot_be_measured(ask: Ask) -> None:
+    rows = make_rows()
+    rows["y"][48:] = ["never"] * 12
+    rows["day"] = [float(number) for number in range(60)]
+    split = {"by": "time", "column": "day", "validation": 0.0}
+    with pytest.raises(DataError, match="None of the 12 test rows has a 'y'"):
+        run(ask(make_spec(dataset={"split": split | {"test": 0.2}}), rows), Recorder())
+
+
 def test_constant_columns_are_told(ask: Ask) -> None:
     rows = make_rows()
     rows["b"] = [7.0] * 60
