@@ -131,14 +131,14 @@ def explain(request: Request, fitted: Features) -> str:
 def choose_words(fitted: Features) -> dict[str, str]:
     if isinstance(fitted.whole, ImageInput):
         return IMAGES
-    if isinstance(fitted.whole, SequenceInput):
-        (width,) = fitted.whole.shape
-        cells = SERIES if width == 1 else SEQUENCES.format(width)
-        return CELLS | {"files": "rows.jsonl", "cells": cells}
     if isinstance(fitted.whole, WindowsInput):
         window, horizon = fitted.whole.window, len(fitted.target.names)
         each = "the next value" if horizon == 1 else f"a list of the next {horizon} values"
         return CELLS | {"cells": WINDOWS.format(window=window, more=window - 1, each=each)}
+    if isinstance(fitted.whole, SequenceInput):
+        (width,) = fitted.whole.shape
+        cells = SERIES if width == 1 else SEQUENCES.format(width)
+        return CELLS | {"files": "rows.jsonl", "cells": cells}
     return CELLS
 
 
