@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from app.jobs.findings import Findings, Loc
 from app.jobs.images import choose_image, refuse_missing_images, warn_of_lost_pooling
 from app.jobs.inputs import UNUSABLE, Inputs, absent, quote
+from app.jobs.overflow import refuse_overflow
 from app.jobs.sequences import refuse_missing_sequences
 from app.jobs.sizes import count_width
 from app.specs import JobSpec
@@ -83,6 +84,7 @@ def find_table(found: Findings, spec: JobSpec, columns: list[Column], *, explici
         shown = quote([c.name for c in odd])
         found.refuse(LOC, f"cannot train on {kinds} columns: {shown}; {remedy}")
     refuse_wide(found, inputs.plain)
+    refuse_overflow(found, spec, inputs.plain)
     if spec.dataset.sequence is not None:
         found.refuse(["dataset", "sequence"], "no input is read as a sequence here: leave it out")
     constant = [c.name for c in columns if c.distinct == 1]

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from app.specs.data import ColumnKind
@@ -195,9 +196,8 @@ def refuse_too_large(features: Features, rows: int) -> None:
 
 
 def refuse_overflow(features: Features, inputs: Tensor) -> None:
-    if features.sparse or features.whole is not None or inputs.isfinite().all():
+    if features.whole is not None or (bad := find_overflow(inputs)) is None:
         return
-    bad = int((~inputs.isfinite()).any(0).nonzero()[0])
     for column in features.table:
         if isinstance(column, NumberInput) and bad < column.width:
             raise DataError(
@@ -205,3 +205,14 @@ def refuse_overflow(features: Features, inputs: Tensor) -> None:
                 hint='Rescale it, or set dataset.scale to "standard".',
             )
         bad -= column.width
+
+
+def find_overflow(inputs: Tensor) -> int | None:
+    """The first encoded input of which a number is not finite. (N, F), dense or in compressed
+    rows."""
+    if inputs.layout == torch.sparse_csr:
+        bad = inputs.col_indices()[~inputs.values().isfinite()]
+        return int(bad.min()) if len(bad) else None
+    if inputs.isfinite().all():
+        return None
+    return int((~inputs.isfinite()).any(0).nonzero()[0])

@@ -609,3 +609,11 @@ def test_a_target_that_never_repeats_names_no_classes() -> None:
     assert loc == "dataset.target"
     assert "another value in every row" in message
     assert plan(*columns, dataset={"split": {"validation": 0.0, "test": 0.0}})
+
+
+def test_numbers_beyond_32_bits_are_refused_unless_they_are_scaled() -> None:
+    columns = (number("length", min=-1e300), category("species", "x", "y"))
+    loc, message = error_of(*columns, dataset={"scale": "none"})
+    assert loc == "dataset.scale"
+    assert "'length' goes up to 1e+300" in message
+    assert plan(*columns)

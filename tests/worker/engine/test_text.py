@@ -19,6 +19,7 @@ from worker.data.fit_text import fit_all_terms, fit_terms, fit_tokens
 from worker.data.rows import SparseRows
 from worker.data.targets import fit_classes
 from worker.data.text import choose_tokenizer, join_sparse, make_sparse
+from worker.engine.errors import DataError
 from worker.engine.request import Request
 from worker.engine.run import run
 
@@ -196,3 +197,11 @@ def test_sparse_rows_stay_in_float32(ask: Ask) -> None:
         assert evaluation is not None
         losses.append(evaluation["validation"]["loss"])
     assert losses[0] == losses[1]
+
+
+def test_numbers_beside_text_may_be_too_large_as_well(ask: Ask) -> None:
+    rows = make_text_rows()
+    rows["a"][7] = 1e300
+    dataset = {"inputs": ["text", "a"], "text": TERMS, "scale": "none"}
+    with pytest.raises(DataError, match="'a' holds numbers too large"):
+        run(ask(make_spec(dataset=dataset), rows), Recorder())
