@@ -19,6 +19,8 @@ TABLES = {
     "cross_validation.json": "iris.csv",
     "multi_output.json": "arm.csv",
     "multi_label.json": "tickets.csv",
+    "sequence.json": "strokes.jsonl",
+    "forecast.json": "sales.csv",
     **dict.fromkeys(("text.json", "cnn.json", "rnn.json"), "reviews.csv"),
 }
 MADE = {"cnn_image.json": "make_shapes.py"}  # where there is a script instead of a table
@@ -30,8 +32,9 @@ def test_an_example_is_valid_and_fits_its_table(path: Path) -> None:
     if path.name in MADE:
         assert (EXAMPLES / MADE[path.name]).exists()
         return
-    with (EXAMPLES / "data" / TABLES[path.name]).open() as file:
-        header = next(csv.reader(file))
+    data = EXAMPLES / "data" / TABLES[path.name]
+    with data.open() as file:
+        header = json.loads(next(file)) if data.suffix == ".jsonl" else next(csv.reader(file))
     assert set(spec.dataset.targets) < set(header)
 
 
