@@ -19,6 +19,7 @@ from worker.data.fit_text import fit_all_terms, fit_tokens
 from worker.data.folds import make_folds
 from worker.data.image import ImageInput, Images
 from worker.data.load import Loaded, load
+from worker.data.mapped import MappedRows
 from worker.data.parts import split_columns
 from worker.data.rows import Rows, hold_rows
 from worker.data.sequence import SequenceInput, Sequences, fit_sequence
@@ -30,6 +31,7 @@ from worker.engine.request import Request
 from worker.engine.warnings import Warnings
 
 MAX_WIDTH = 100_000  # encoded inputs
+COUNTED_ROWS = 2**20  # at a time
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,15 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def count_classes(self, classes: int) -> Tensor:
+        """(C,) rows of each class. Targets on disk are looked at piece by piece."""
+        counts = torch.zeros(classes, dtype=torch.long)
+        for piece in torch.split(self.targets, COUNTED_ROWS):
+            counts += torch.bincount(piece.cpu(), minlength=classes)[:classes]
+            if isinstance(self.inputs, MappedRows):
+                self.inputs.forget()
+        return counts
 
 
 @dataclass(frozen=True)

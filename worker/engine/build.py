@@ -103,7 +103,7 @@ def find_class_weights(request: Request, data: Prepared) -> Tensor:
             "A regression has no classes to weigh.", hint="Leave training.class_weights out."
         )
     if weights == "balanced":
-        counts = torch.bincount(data.train.targets.cpu(), minlength=len(classes)).double()
+        counts = data.train.count_classes(len(classes)).double()
         return (len(data.train) / (len(classes) * counts)).float()
     assert isinstance(weights, dict)
     if strangers := sorted(weights.keys() - set(classes) - find_known_classes(request)):
