@@ -32,7 +32,7 @@ CHARACTERS = 512
 SAMPLE_SECONDS = 0.1
 ENDED = ("succeeded", "failed", "cancelled")
 ROLES = {"uvicorn": "API", "app.datasets.inspect": "reader of the upload", "worker.warm": "trainer"}
-COMPARED_ROWS = {"table": 1_000_000, "tokens": 50_000}
+COMPARED = {"table": (1_000_000, 10), "tokens": (50_000, 1)}  # rows, epochs
 
 
 def make_table(path: Path, size_bytes: int) -> None:
@@ -198,8 +198,9 @@ def run_large(stack: Stack, name: str, folder: Path, size_bytes: int) -> Watch:
 def compare(stack: Stack, name: str, folder: Path) -> None:
     """The same job, small enough for memory, held in memory and on disk."""
     make, spec, row_bytes = CASES[name]
-    path = folder / f"{name}-small.parquet"
-    make(path, COMPARED_ROWS[name] * row_bytes)
+    path, (rows, epochs) = folder / f"{name}-small.parquet", COMPARED[name]
+    make(path, rows * row_bytes)
+    spec = {**spec, "training": {**spec["training"], "epochs": epochs}}
     dataset_id = stack.client.datasets.upload(path)["id"]
     speeds: dict[str, list[float]] = {"memory": [], "disk": []}
     for hold in ("memory", "disk") * 3:
@@ -208,8 +209,7 @@ def compare(stack: Stack, name: str, folder: Path) -> None:
         speeds[hold].append(measure_speed(stack, job_id))
     shown = {hold: ", ".join(f"{each:,.0f}" for each in found) for hold, found in speeds.items()}
     print(
-        f"\n{name}, {COMPARED_ROWS[name]:,} rows: rows/s from memory {shown['memory']}; "
-        f"from disk {shown['disk']}",
+        f"\n{name}, {rows:,} rows: rows/s from memory {shown['memory']}; from disk {shown['disk']}",
         flush=True,
     )
 
