@@ -48,9 +48,9 @@ class ForecastSpec(Spec):
     def divide(self, rows: int, validation: float, test: float) -> tuple[Span, Span, Span]:
         """The windows of a series of so many rows that train, validate and test.
 
-        The latest rows are tested on and those before them validated on: these are shares of the
-        rows that are predicted. A window may look back over a border, and what is predicted lies
-        within one part.
+        The latest rows are tested on and those before them validated on: the shares say which rows
+        are predicted. A window may look back over a border, and what is predicted lies within one
+        part.
         """
         tested, held_out = count_share(rows, test), count_share(rows, validation)
         trained = max(0, rows - held_out - tested)
