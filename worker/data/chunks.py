@@ -11,9 +11,10 @@ from duckdb import DuckDBPyConnection
 
 from app.specs.data import ColumnKind
 from worker.data.table import Columns, refuse_absent, to_raw
+from worker.engine.reporter import Reporter, heed_stop
 
 CHUNK_CELLS = 5_000_000  # read at once: more than uploads are stored with in a row group
-CHUNK_TEXTS = 20_000
+CHUNK_TEXTS, CHUNK_TEXT_BYTES = 20_000, 8 * 2**20  # at most
 MEMORY_LIMIT = "512MB"  # of DuckDB, for the row groups it is reading
 
 
@@ -23,20 +24,18 @@ def count_table_rows(path: Path) -> int:
 
 
 def read_chunks(
-    path: Path, kinds: dict[str, ColumnKind], threads: int
+    path: Path, kinds: dict[str, ColumnKind], threads: int, reporter: Reporter
 ) -> Iterator[tuple[int, Columns]]:
     """The number of the first row, from 0, and some rows from there on, column by column, which
     are gone with the next.
 
-    Raises DataError as `read_columns` does.
+    Raises DataError as `read_columns` does, and Stopped: a large table takes minutes.
     """
     with connect(threads) as connection:
         refuse_absent(kinds, connection.read_parquet(str(path)).columns)
         names = ", ".join(quote(name, '"') for name in kinds)
-        most = CHUNK_CELLS // len(kinds)
-        if "text" in kinds.values():
-            most = min(most, CHUNK_TEXTS)
-        for first, last in plan_chunks(list_row_groups(connection, path), max(1, most)):
+        for first, last in plan_chunks(list_row_groups(connection, path), kinds):
+            heed_stop(reporter)
             query = (
                 f"SELECT {names} FROM read_parquet({quote(path)}, file_row_number=true)"
                 f" WHERE file_row_number >= {first} AND file_row_number < {last}"
@@ -64,20 +63,26 @@ def quote(text: str | Path, mark: str = "'") -> str:
     return mark + str(text).replace(mark, 2 * mark) + mark
 
 
-def list_row_groups(connection: DuckDBPyConnection, path: Path) -> list[int]:
-    """Rows of each."""
+def list_row_groups(connection: DuckDBPyConnection, path: Path) -> list[tuple[int, int]]:
+    """Rows and bytes of each."""
     query = (
-        "SELECT any_value(row_group_num_rows)"
+        "SELECT any_value(row_group_num_rows), sum(total_uncompressed_size)::BIGINT"
         f" FROM parquet_metadata({quote(path)}) GROUP BY row_group_id ORDER BY row_group_id"
     )
-    return [rows for (rows,) in connection.execute(query).fetchall()]
+    return connection.execute(query).fetchall()
 
 
-def plan_chunks(groups: list[int], most: int) -> Iterator[tuple[int, int]]:
+def plan_chunks(
+    groups: list[tuple[int, int]], kinds: dict[str, ColumnKind]
+) -> Iterator[tuple[int, int]]:
     """No chunk reaches over two row groups: each would be read twice."""
-    first = 0
-    for rows in groups:
+    first, text = 0, "text" in kinds.values()
+    most = max(1, CHUNK_CELLS // len(kinds))
+    for rows, size_bytes in groups:
         pieces = -(-rows // most)
+        if text:
+            pieces = max(pieces, -(-rows // CHUNK_TEXTS), size_bytes // CHUNK_TEXT_BYTES)
+        pieces = min(pieces, rows)
         cuts = [first + rows * piece // pieces for piece in range(pieces + 1)] if rows else []
         yield from pairwise(cuts)
         first += rows

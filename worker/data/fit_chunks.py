@@ -22,6 +22,7 @@ from worker.data.fit_text import fit_vocabulary
 from worker.data.moments import Moments, Pieces, find_medians
 from worker.data.table import Columns, count_rows, take_rows
 from worker.data.text import clean
+from worker.engine.reporter import Reporter
 from worker.engine.request import Request
 
 Kinds = dict[str, ColumnKind]
@@ -34,9 +35,11 @@ class TrainingRows:
 
     request: Request
     part_of: PartOf
+    reporter: Reporter
 
     def read(self, kinds: Kinds) -> Iterator[Columns]:
-        for first, columns in read_chunks(self.request.dataset.path, kinds, self.request.threads):
+        path, threads = self.request.dataset.path, self.request.threads
+        for first, columns in read_chunks(path, kinds, threads, self.reporter):
             part_of = self.part_of[first : first + count_rows(columns)]
             yield take_rows(columns, torch.from_numpy(np.flatnonzero(part_of == TRAIN)))
 
@@ -66,9 +69,9 @@ class Texts:
         return self.rows.read_texts(self.name, self.lowercase)
 
 
-def fit_inputs(request: Request, kinds: Kinds, part_of: PartOf) -> list[Input]:
+def fit_inputs(request: Request, kinds: Kinds, part_of: PartOf, reporter: Reporter) -> list[Input]:
     """`kinds` are those of the input columns, in their order."""
-    rows, data = TrainingRows(request, part_of), request.spec.dataset
+    rows, data = TrainingRows(request, part_of, reporter), request.spec.dataset
     if isinstance(data.text, TokensSpec):
         (name,) = kinds
         return [fit_vocabulary(name, Texts(rows, name, data.text.lowercase), data.text)]

@@ -5,7 +5,7 @@ mapped file."""
 import torch
 from torch import Tensor
 
-from worker.data.mapped import MappedRows
+from worker.data.mapped import MappedRows, MappedTokens
 from worker.data.sequence import Sequences
 
 
@@ -55,6 +55,7 @@ def build(starts: Tensor, columns: Tensor, cells: Tensor, width: int) -> Tensor:
     return torch.sparse_csr_tensor(starts, columns, cells, size, check_invariants=False)
 
 
+LEAST_EMBEDDING = 8  # numbers of a token
 HeldRows = Tensor | SparseRows | Sequences
 Rows = HeldRows | MappedRows
 
@@ -70,4 +71,6 @@ def measure_row(rows: HeldRows) -> int:
 
 def count_numbers(rows: Rows) -> int:
     """What a model holds of one row at once, in numbers."""
+    if isinstance(rows, MappedTokens):
+        return LEAST_EMBEDDING * rows.longest
     return rows[:1].numel() if isinstance(rows, Tensor) else rows.row_bytes // 4

@@ -37,6 +37,7 @@ from worker.data.load import choose_dividing_columns, refuse_missing, warn_of_dr
 from worker.data.moments import Moments
 from worker.data.parts import choose_test_share, refuse_few_rows, refuse_gaps, refuse_one_class
 from worker.data.table import refuse_absent
+from worker.engine.reporter import Reporter
 from worker.engine.request import Request, Table
 from worker.engine.warnings import Warnings
 
@@ -54,12 +55,14 @@ class Scan:
 def scan(request: Request, kind: ColumnKind, warnings: Warnings) -> Scan:
     """`kind` is that of the target."""
     (name,), classify = request.spec.dataset.targets, request.task == "classification"
-    target, numbers = read_cells(request.dataset.path, name, kind, coded=classify)
+    target, numbers = read_cells(
+        request.dataset.path, name, kind, warnings.reporter, coded=classify
+    )
     present = find_present(request, target, "dataset", warnings)
     if not present.all():
         target = target[present]
     labels = list_labels(target, numbers) if classify else []
-    part_of = assign(request, target if classify else None, present)
+    part_of = assign(request, target if classify else None, present, warnings.reporter)
     refuse_few_rows(len(target), int((part_of == TRAIN).sum()), [name])
     classes, moments = [], Moments()
     if classify:
@@ -70,11 +73,13 @@ def scan(request: Request, kind: ColumnKind, warnings: Warnings) -> Scan:
     return Scan(spread(part_of, present), classes, moments)
 
 
-def read_cells(path: Path, name: str, kind: ColumnKind, coded: bool) -> tuple[Cells, Numbers]:
+def read_cells(
+    path: Path, name: str, kind: ColumnKind, reporter: Reporter, *, coded: bool
+) -> tuple[Cells, Numbers]:
     """One column, and the labels that its numbers stand for."""
     coder = Coder()
     cells = np.empty(count_table_rows(path), np.int32 if coded else np.float64)
-    for first, columns in read_chunks(path, {name: kind}, threads=1):
+    for first, columns in read_chunks(path, {name: kind}, 1, reporter):
         values = columns[name]
         found = coder.code(values) if coded else read_numbers(values, name, first)
         cells[first : first + len(found)] = found
@@ -110,19 +115,21 @@ def scan_test_table(
     """Every row with a target is tested on."""
     refuse_absent(kinds, [column.name for column in table.columns])
     (name,) = request.spec.dataset.targets
-    target, _ = read_cells(table.path, name, kinds[name], coded=kinds[name] != "number")
+    target, _ = read_cells(
+        table.path, name, kinds[name], warnings.reporter, coded=kinds[name] != "number"
+    )
     present = find_present(request, target, "test dataset", warnings)
     return np.where(present, np.uint8(TEST), np.uint8(DROPPED))
 
 
-def assign(request: Request, classes: Cells | None, present: Present) -> PartOf:
+def assign(request: Request, classes: Cells | None, present: Present, reporter: Reporter) -> PartOf:
     """The part of each row that is present."""
     spec, test = request.spec.dataset.split, choose_test_share(request.spec.dataset)
     shares = spec.validation, test
     if spec.column is None:
         return assign_at_random(choose_strata(spec, classes, present), *shares, spec.seed)
     name, kind = spec.column, choose_dividing_columns(request)[spec.column]
-    cells, numbers = read_cells(request.dataset.path, name, kind, coded=spec.by != "time")
+    cells, numbers = read_cells(request.dataset.path, name, kind, reporter, coded=spec.by != "time")
     cells = cells[present]
     refuse_gaps(int(find_missing(cells).sum()), name)
     if spec.by == "time":

@@ -32,7 +32,7 @@ HOLDABLE: tuple[ColumnKind, ...] = ("number", "category", "boolean", "text")
 
 
 def prepare_rows(request: Request, warnings: Warnings) -> Prepared:
-    """Raises OSError if the disk is too full for what is to be held there."""
+    """Raises OSError if the disk is too full for what is to be held there, and Stopped."""
     if request.spec.dataset.forecast is not None:
         return prepare_forecast(request, warnings)
     if request.spec.dataset.hold == "disk":
@@ -46,9 +46,8 @@ def prepare_on_disk(request: Request, warnings: Warnings) -> Prepared:
     (name,) = request.spec.dataset.targets
     found = scan(request, kinds[name], warnings)
     inputs = {column: kind for column, kind in kinds.items() if column != name}
-    features = join(
-        fit_inputs(request, inputs, found.part_of), fit_target(request, found, warnings), warnings
-    )
+    fitted = fit_inputs(request, inputs, found.part_of, warnings.reporter)
+    features = join(fitted, fit_target(request, found, warnings), warnings)
     tables = [(request.dataset.path, found.part_of)]
     if request.test_dataset is not None:
         part_of = scan_test_table(request, request.test_dataset, kinds, warnings)
@@ -96,7 +95,7 @@ def write_parts(
     """The rows for training, validation and test."""
     spools = [PartSpool(name, request.folder, features) for name in PARTS]
     for path, part_of in tables:
-        for first, columns in read_chunks(path, kinds, request.threads):
+        for first, columns in read_chunks(path, kinds, request.threads, warnings.reporter):
             here = part_of[first : first + count_rows(columns)]
             for part, spool in enumerate(spools):
                 if len(rows := np.flatnonzero(here == part)):

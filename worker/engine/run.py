@@ -31,7 +31,10 @@ from worker.export.bundle import write_bundle
 
 def run(request: Request, reporter: Reporter) -> Result:
     """Raises UserError, DataError, NonFiniteLoss; OSError if the last checkpoint fails."""
-    result, place = run_model(request, reporter)
+    try:
+        result, place = run_model(request, reporter)
+    except Stopped as stopped:  # before training: what was learned is saved already
+        return Result(stopped.stop)
     if result.evaluation is None or request.spec.evaluation.cross_validation is None:
         return result
     return cross_validate(request, result.evaluation, reporter, place)

@@ -30,7 +30,8 @@ from worker.data.rows import Rows
 from worker.data.stream import prepare_rows
 from worker.engine.build import build_batches
 from worker.engine.errors import DataError, UserError
-from worker.engine.request import Request
+from worker.engine.reporter import Stop, heed_stop
+from worker.engine.request import Request, Result
 from worker.engine.run import run
 from worker.engine.warnings import Warnings
 from worker.losses import cross_entropy
@@ -44,6 +45,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that tables of some rows have chunks, groups and blocks."""
     monkeypatch.setattr(chunks, "CHUNK_CELLS", 60)
     monkeypatch.setattr(chunks, "CHUNK_TEXTS", 11)
+    monkeypatch.setattr(chunks, "heed_stop", lambda _: None)  # steps are counted by its reads
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 120)
     monkeypatch.setattr(blocks, "GROUP_BYTES", 400)
     monkeypatch.setattr(mapped, "PIECE_BYTES", 150)
@@ -329,6 +331,27 @@ def test_a_model_learns_as_well_as_in_memory(ask: Ask) -> None:
         assert evaluation is not None
         scores.append(evaluation["test"]["accuracy"])
     assert min(scores) > 0.8
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "bpe"])
+@pytest.mark.parametrize("reads", range(0, 30, 5))
+def test_a_stop_is_heeded_while_rows_are_prepared(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, reads: int, tokenizer: str
+) -> None:
+    monkeypatch.setattr(chunks, "heed_stop", heed_stop)
+    text = {"type": "tokens", "columns": ["text"], "tokenizer": tokenizer}
+    spec = make_spec(model={"type": "cnn"}, dataset={"text": text, **DISK})
+    recorder = stop_at(reads)
+    assert run(ask(spec, make_text_rows(200)), recorder) == Result(Stop.PAUSE)
+    assert recorder.of("phase") == ["preparing"]
+
+
+@pytest.mark.parametrize("size_bytes", [10, 1000, 10**9])
+def test_long_texts_are_read_a_few_at_a_time(size_bytes: int) -> None:
+    groups = [(100, size_bytes), (0, 0), (3, size_bytes)]
+    parts = list(chunks.plan_chunks(groups, {"text": "text"}))
+    assert [row for first, last in parts for row in range(first, last)] == list(range(103))
+    assert max(last - first for first, last in parts) == (1 if size_bytes > 10**8 else 10)
 
 
 def test_single_rows_may_be_explained(ask: Ask) -> None:
