@@ -8,8 +8,8 @@ import torch
 
 from tests.worker.conftest import Recorder, make_rows, make_spec, make_text_rows
 from tests.worker.engine.test_resume import assert_equal_runs, make_job, read_weights
-from worker.engine import run as engine
-from worker.engine.build import build_loss, build_trainer
+from worker.data.stream import prepare_rows
+from worker.engine.build import build_loss, build_model, build_trainer
 from worker.engine.errors import UserError
 from worker.engine.request import Request
 from worker.engine.run import run
@@ -70,11 +70,9 @@ def test_an_accumulated_step_augments_as_one_of_all_rows_does(ask: Ask, loss: st
 
 def make_trainer(request: Request) -> Any:
     warnings = Warnings(Recorder())
-    data = engine.prepare_rows(request, warnings)
+    data = prepare_rows(request, warnings)
     loss = build_loss(request, data)
-    torch.manual_seed(0)
-    outputs = loss.outputs(len(data.classes))
-    model = engine.registry.build_model(request.spec.model, data.features.shape, outputs)
+    model = build_model(request, data, loss.outputs(len(data.classes)))
     return build_trainer(request, data, model, loss, warnings)
 
 
