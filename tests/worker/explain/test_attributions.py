@@ -117,7 +117,7 @@ def test_of_a_network_they_add_up_to_the_difference() -> None:
 
 TOKENS = TokensInput("text", "word", True, 9, tuple("abcdefg"), ())
 READERS: list[tuple[Any, dict[str, Any]]] = [
-    (CNNSpec, {"channels": [6], "gather": "max", "norm": "batch"}),
+    (CNNSpec, {"channels": [6], "gather": "average", "norm": "batch"}),
     (RNNSpec, {"hidden": 6, "cell": "gru", "bidirectional": True}),
     (RNNSpec, {"hidden": 6, "pool": "average"}),
 ]
