@@ -2,6 +2,8 @@
 
     python -m bench.large [--folder FOLDER] [--gigabytes 5] [--only table] [--only tokens]
 
+    --gigabytes 0: only the comparison with jobs held in memory
+
 Makes the data, starts a stack of its own in FOLDER (default: a temporary one), uploads, trains, and
 removes everything. Needs about four times as much room on disk. Prints Markdown tables: the most
 memory that each process had at once (VmHWM, of which what is mapped from files can be given back),
@@ -223,12 +225,13 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="ts-large-", dir=arguments.folder))
     folder.chmod(0o711)  # for root, PostgreSQL runs as another account
     (folder / "home").mkdir(mode=0o711)
-    stack = start_stack(folder / "home", max_upload_bytes=str(2**40))
+    stack = start_stack(folder / "home", max_upload_bytes=str(2**40), threads="1")
     most = 0
     try:
         for name in arguments.only or CASES:
-            watch = run_large(stack, name, folder, int(arguments.gigabytes * GIGABYTE))
-            most = max(most, watch.peaks["trainer"].whole)
+            if arguments.gigabytes:
+                watch = run_large(stack, name, folder, int(arguments.gigabytes * GIGABYTE))
+                most = max(most, watch.peaks["trainer"].whole)
             compare(stack, name, folder)
         stop_stack(stack)
     finally:
